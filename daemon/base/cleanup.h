@@ -1,0 +1,55 @@
+/* cleanup - locals that clean up after themselves at the end of their scope.
+ *
+ *	cleanup_free char *text = NULL;
+ *	cleanup_close int fd = -1;
+ *
+ * To hand the value on, use take_ptr() or take_fd(): they leave nothing to clean behind. */
+#ifndef BASE_CLEANUP_H
+#define BASE_CLEANUP_H
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static inline void cleanup_free_(void *p)
+{
+	free(*(void **)p);
+}
+
+static inline void cleanup_close_(const int *fd)
+{
+	if (*fd >= 0) {
+		int saved = errno;
+
+		close(*fd);
+		errno = saved;
+	}
+}
+
+static inline void cleanup_fclose_(FILE **file)
+{
+	if (*file)
+		fclose(*file);
+}
+
+#define cleanup_free __attribute__((cleanup(cleanup_free_)))
+#define cleanup_close __attribute__((cleanup(cleanup_close_)))
+#define cleanup_fclose __attribute__((cleanup(cleanup_fclose_)))
+
+static inline int take_fd(int *fd)
+{
+	int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}
+
+#define take_ptr(p)                                                                                \
+	({                                                                                         \
+		__typeof__(p) taken_ = (p);                                                        \
+		(p) = NULL;                                                                        \
+		taken_;                                                                            \
+	})
+
+#endif

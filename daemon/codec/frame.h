@@ -1,0 +1,100 @@
+/* frame - messages as records on a byte stream: the five framings of interface.md, section 4.
+ *
+ *	line	the text, then LF
+ *	nul	the bytes, then NUL
+ *	length	4 bytes big-endian, then the bytes; top bit of the length set = binary
+ *	json	{"type":"text","data":"...","time":"..."} or binary in base64, then LF
+ *	raw	the bytes alone
+ *
+ * Exact in both directions.  What line and nul cannot hold as it is becomes an RFC 2397 data: URL
+ * with base64; only JSON text in `line` may instead have its raw line ends turned into blanks. */
+#ifndef CODEC_FRAME_H
+#define CODEC_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/msg.h"
+
+enum framing { FRAMING_LINE, FRAMING_NUL, FRAMING_LENGTH, FRAMING_JSON, FRAMING_RAW, FRAMINGS };
+
+extern const char *const framing_names[FRAMINGS + 1]; /* "line", ..., NULL */
+
+/* --- encoding ------------------------------------------------------------------------------- */
+
+/* Look at the bytes once and set msg->flags. */
+void frame_scan(struct msg *msg);
+
+/* A record in up to three pieces, so that large bodies are written from where they lie. */
+struct frame_parts {
+	uint8_t head[4];
+	uint8_t tail[1];
+	uint8_t head_len, tail_len;
+	const uint8_t *body;
+	size_t body_len;
+};
+
+enum {
+	FRAME_PARTS,   /* *ret is the record; views into msg */
+	FRAME_ENCODED, /* the whole record was appended to OUT instead */
+	FRAME_NOTHING, /* this framing has no record for it (open and close marks outside of json) */
+};
+
+/* TYPE is the connection's `type`: the kind that needs no mark.  msg->flags must have been set by
+ * frame_scan().  -ENOMEM or -ENOBUFS from OUT otherwise. */
+int frame_encode(enum framing framing, enum msg_kind type, const struct msg *msg,
+		 struct frame_parts *ret, struct buf *out);
+
+/* --- decoding ------------------------------------------------------------------------------- */
+
+/* Bytes of a stream into messages.  The bytes offered are used in place; only an unfinished record
+ * (or, after decoder_keep(), all that is left) is copied.  Each byte is looked at once, however
+ * small the pieces it comes in. */
+struct decoder {
+	enum framing framing;
+	enum msg_kind type;
+	size_t max_message;
+	const uint8_t *input; /* offered, not yet consumed; not ours */
+	size_t input_len;
+	struct buf pending;   /* an unfinished record, ours */
+	size_t scanned;       /* so much of pending holds no delimiter */
+	struct buf decoded;   /* a message that is not in the stream as it is (data:, json) */
+	bool skipping;        /* a record too long is being passed over */
+};
+
+enum {
+	DECODER_MORE,   /* all that was offered is consumed */
+	DECODER_MSG,    /* *ret is a message; its bytes are good until the next call */
+	DECODER_BAD,    /* one record is refused, *ret_problem says why; go on with the next */
+	DECODER_BROKEN, /* the stream cannot be followed any further (length framing) */
+};
+
+void decoder_init(struct decoder *decoder, enum framing framing, enum msg_kind type,
+		  size_t max_message);
+void decoder_done(struct decoder *decoder);
+
+/* Offer bytes; they must stay where they are until decoder_next() has said MORE or decoder_keep()
+ * was called.  Nothing offered before may be left unconsumed. */
+void decoder_feed(struct decoder *decoder, const uint8_t *data, size_t len);
+
+/* One of the above, or -ENOMEM.  Text is not UTF-8 checked here except where it was unwrapped from
+ * base64 or JSON: conn_send() checks every outgoing message. `raw` yields what was offered as one
+ * message, holding back up to 3 bytes of an unfinished character when the type is text. */
+int decoder_next(struct decoder *decoder, struct msg *ret, const char **ret_problem);
+
+/* Copy what was offered and not consumed, so that its owner may have its memory back; -ENOMEM. */
+int decoder_keep(struct decoder *decoder);
+
+/* The writer has gone: an unterminated last record counts (line, nul, json, raw).  Call after MORE.
+ * DECODER_MSG, DECODER_BAD or DECODER_MORE (there was none).  The decoder is then as new. */
+int decoder_end(struct decoder *decoder, struct msg *ret, const char **ret_problem);
+
+/* Is the middle of a record where the stream stands? */
+static inline bool decoder_unfinished(const struct decoder *decoder)
+{
+	return buf_len(&decoder->pending) > 0 || decoder->skipping;
+}
+
+#endif

@@ -1,0 +1,89 @@
+/* ws - one WebSocket on a transport, from the opening handshake to the closing one (RFC 6455).
+ *
+ * Receiving goes through wslay's frame API under our own message layer (the rules: protocol.md 1.5;
+ * the reasons against its event API: the head of ws.c).  Sending encodes and masks straight into the
+ * transport's buffer.  Owner: conn.  `message` and `drained` are data upcalls: they may call
+ * anything here but ws_free().  `ended` comes from a clean stack, once, and there ws is freed. */
+#ifndef NET_WS_H
+#define NET_WS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cause.h"
+#include "base/msg.h"
+#include "codec/url.h"
+#include "net/upgrade.h"
+
+struct transport;
+struct ws;
+
+struct ws_options {
+	struct upgrade_options upgrade;
+	uint64_t max_message_bytes;
+};
+
+enum {
+	WS_FRAGMENTS_MAX = 65536 * 2, /* of one message; more close with 1008 */
+	WS_SEND_FRAGMENT = 16 * 1024, /* messages above WS_SEND_WHOLE are cut so, that pongs may pass */
+	WS_SEND_WHOLE = 64 * 1024,
+	WS_REASON_MAX = 123, /* bytes of a close reason */
+};
+
+struct ws_events {
+	void (*opened)(void *owner);
+	void (*message)(void *owner, const struct msg *msg);
+	/* What was sent has left in part or whole (ws_written() grew); ws_writable() may be true again. */
+	void (*drained)(void *owner);
+	/* Our ping came back.  ret_mark: the stream position of the end of that ping; all that was sent
+	 * before it has been read by the peer. */
+	void (*pong)(void *owner, uint64_t ping_mark, uint32_t rtt_us);
+	void (*ended)(void *owner, const struct cause *cause);
+};
+
+/* Takes TRANSPORT, also on failure.  URL and OPTIONS must outlive the ws. -errno. */
+int ws_start(struct ws **ret, struct transport *transport, const struct url *url,
+	     const struct ws_options *options, const struct ws_events *events, void *owner);
+struct ws *ws_free(struct ws *ws); /* closes the transport at once */
+
+/* May a message be sent now?  (Open, none in the middle, room in the buffer.) */
+bool ws_writable(const struct ws *ws);
+
+/* Send MSG (text or binary, already UTF-8 checked).  Only when ws_writable().  *ret_end is its end in
+ * the stream (see ws_written()).  A large message is encoded piece by piece as room comes: then its
+ * bytes must stay where they are until ws_written() has passed *ret_end or the ws has ended.
+ * Nothing leaves before ws_flush(). -ENOMEM: nothing was taken. */
+int ws_send(struct ws *ws, const struct msg *msg, uint64_t *ret_end);
+void ws_flush(struct ws *ws);
+
+uint64_t ws_written(const struct ws *ws); /* stream position up to which the kernel has taken bytes */
+uint64_t ws_queued(const struct ws *ws);  /* ... up to which we have encoded or promised bytes */
+
+/* Send a ping with a payload of its own, at once between frames; none while one is outstanding. */
+void ws_ping(struct ws *ws);
+bool ws_ping_outstanding(const struct ws *ws);
+
+/* How long the peer has owed us a sign of life: since the outstanding ping really left or the last
+ * byte arrived, whichever is later.  0 while there is none outstanding, or while it has not left, or
+ * while reading is paused. */
+uint64_t ws_silence_ms(const struct ws *ws);
+
+/* Close properly: what was sent before leaves first, then Close(code, reason), then we wait for the
+ * peer's Close and for its end of stream, then `ended` with CAUSE_OPERATOR (code: the peer's close
+ * code).  Messages go on arriving meanwhile.  The owner's timer bounds it: ws_abort().  Before
+ * `opened` it just ends.  code 0: a Close without a code. */
+void ws_close(struct ws *ws, uint16_t code, const char *reason);
+
+/* Give up: no frame is sent, `ended` comes with this cause. */
+void ws_abort(struct ws *ws, const struct cause *cause);
+
+void ws_pause(struct ws *ws); /* stop reading, at once after the message being delivered */
+void ws_resume(struct ws *ws);
+
+const char *ws_subprotocol(const struct ws *ws); /* "" if none */
+const char *ws_address(const struct ws *ws);
+const char *ws_tls(const struct ws *ws);
+/* The peer's Close, once there was one: its code (1005: none; 0: no Close yet) and reason. */
+uint16_t ws_close_code(const struct ws *ws, const char **ret_reason);
+
+#endif
