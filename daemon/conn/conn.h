@@ -1,0 +1,111 @@
+/* conn - one configured connection: when to connect, when to try again, what to send, whom to tell.
+ *
+ * Lives as long as the daemon wants it; each attempt makes a dial and a ws, which die with it.  Owns
+ * the spool (received) and the outbox (to be sent).  A state is entered by one function only.
+ * Knows no descriptors and no libevent: tests/sim runs it in virtual time. */
+#ifndef CONN_CONN_H
+#define CONN_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cause.h"
+#include "base/list.h"
+#include "base/msg.h"
+#include "codec/url.h"
+#include "conn/outbox.h"
+#include "conn/spool.h"
+#include "net/dial.h"
+#include "net/ws.h"
+
+struct conn;
+
+enum conn_state {
+	CONN_CONNECTING, /* dialing, or in the opening handshake */
+	CONN_OPEN,
+	CONN_CLOSING, /* our Close was sent (or is behind queued messages) */
+	CONN_CLOSED,  /* by the operator, or `reconnect` says so; stays until asked */
+	CONN_WAITING, /* for the next attempt */
+	CONN_FAILED,  /* time alone will not mend it, and retrying was not asked for */
+	CONN_STATES
+};
+
+enum conn_reconnect { CONN_RECONNECT_ALWAYS, CONN_RECONNECT_ON_FAILURE, CONN_RECONNECT_NEVER };
+
+struct conn_options {
+	char *url; /* as configured; parsed by conn_new() */
+	struct dial_options dial;
+	struct ws_options ws;
+	struct spool_options spool;
+	struct outbox_options outbox;
+	char **on_open; /* messages sent first at each open */
+	int type;       /* MSG_TEXT or MSG_BINARY: of on_open, and what endpoints send */
+	uint64_t connect_timeout_ms, close_timeout_ms;
+	uint64_t ping_interval_ms, ping_timeout_ms; /* 0: off */
+	int reconnect;                              /* enum conn_reconnect */
+	uint64_t reconnect_delay_ms, reconnect_max_ms;
+};
+
+struct conn_stats {
+	uint64_t received_messages, received_bytes;
+	uint64_t sent_messages, sent_bytes;       /* wholly written to the socket */
+	uint64_t rejected_messages;               /* from programs: not representable, refused */
+	uint64_t unsent_messages, unsent_bytes;   /* half sent when the link was lost, expired, cleared */
+	uint64_t reconnects;                      /* opens after the first */
+	uint64_t attempts;
+	uint32_t rtt_us; /* of the newest ping; 0: none yet */
+};
+
+/* Whoever wants to hear of state changes embeds one (endpoints, service, waiting verbs). */
+struct conn_watch {
+	struct list link;
+	void (*changed)(void *owner); /* from a clean stack; may remove any watch */
+	void *owner;
+};
+
+/* OPTIONS are borrowed and must outlive the conn (or until conn_set_options()). -EINVAL: the url. */
+int conn_new(struct conn **ret, const char *name, const struct conn_options *options,
+	     struct records_pool *pool);
+struct conn *conn_free(struct conn *conn); /* at once, without a Close */
+
+/* Live options take effect now; the others with the next attempt.  (The service reconnects when
+ * those differ that need it.) */
+int conn_set_options(struct conn *conn, const struct conn_options *options);
+
+void conn_open(struct conn *conn);      /* from closed or failed: connect; else nothing */
+void conn_close(struct conn *conn, uint16_t code, const char *why); /* sends what is queued, then Close; stays closed */
+void conn_pause(struct conn *conn);     /* Close at once; what is queued waits for conn_open() */
+void conn_reconnect(struct conn *conn); /* drop what there is properly, connect again at once */
+/* Close as a program that is done with it would (`cat`): what is queued, then Close 1000; then as
+ * `reconnect` says. */
+void conn_finish(struct conn *conn);
+
+enum { CONN_QUEUED, CONN_FULL, CONN_REFUSED };
+
+/* CONN_QUEUED; CONN_FULL: not taken, WAITER is called when it is worth trying again; CONN_REFUSED:
+ * *ret_problem says why (text that is not UTF-8, longer than max-message), counted. -ENOMEM. */
+int conn_send(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter,
+	      const char **ret_problem);
+void conn_count_rejected(struct conn *conn); /* an endpoint could not even make a message of it */
+
+void conn_watch_add(struct conn *conn, struct conn_watch *watch);
+void conn_watch_remove(struct conn_watch *watch);
+
+const char *conn_name(const struct conn *conn);
+const struct conn_options *conn_options(const struct conn *conn);
+const struct url *conn_url(const struct conn *conn);
+struct spool *conn_spool(struct conn *conn);
+struct outbox *conn_outbox(struct conn *conn);
+enum conn_state conn_state(const struct conn *conn);
+extern const char *const conn_state_names[CONN_STATES + 1];
+uint64_t conn_since_us(const struct conn *conn);        /* wall clock of the last state change */
+const struct cause *conn_cause(const struct conn *conn); /* of the last end; class NONE: none yet */
+uint16_t conn_close_code(const struct conn *conn, const char **ret_reason); /* the last peer's Close, 1006; 0: none */
+int conn_http_status(const struct conn *conn); /* of the last handshake: 101, 401, ...; 0: none */
+const struct conn_stats *conn_get_stats(const struct conn *conn);
+struct ws *conn_ws(struct conn *conn); /* NULL when there is none: for status */
+uint64_t conn_retry_in_ms(const struct conn *conn); /* in state WAITING */
+bool conn_tried(const struct conn *conn); /* at least one attempt has succeeded or failed */
+bool conn_is_idle(const struct conn *conn); /* nothing queued */
+
+#endif

@@ -1,0 +1,69 @@
+/* outbox - messages waiting for the link: in order, bounded, never lost in silence.
+ *
+ * A program that writes faster than the server reads should feel its own write(2) block, rather than
+ * fill our memory.  So put() refuses when `queue` bytes are waiting, and wakes the refused writer once
+ * there is room again.  Messages stay here until their last byte has been written to the socket: when
+ * the link is lost, those of which no byte had left are sent on the next one.
+ * Owned by one conn.  Does no I/O, never logs. */
+#ifndef CONN_OUTBOX_H
+#define CONN_OUTBOX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/msg.h"
+
+struct outbox;
+
+struct outbox_options {
+	uint64_t queue_bytes; /* one message may be larger when nothing else waits */
+	uint64_t ttl_ms;      /* 0: for ever */
+};
+
+/* Embedded in the writer, zeroed; linked while it waits. */
+struct outbox_waiter {
+	struct list link;
+	void (*room)(void *owner);
+	void *owner;
+};
+
+struct outbox_stats {
+	uint64_t queued_messages, queued_bytes; /* now */
+};
+
+/* What did not get out. */
+struct outbox_loss {
+	uint64_t messages, bytes;
+};
+
+enum { OUTBOX_OK, OUTBOX_FULL }; /* FULL: nothing was taken, the waiter will be called */
+
+int outbox_new(struct outbox **ret, const struct outbox_options *options);
+struct outbox *outbox_free(struct outbox *outbox); /* waiters are unlinked, not called */
+void outbox_set_options(struct outbox *outbox, const struct outbox_options *options);
+
+/* Copies MSG.  -ENOMEM: not taken. */
+int outbox_put(struct outbox *outbox, const struct msg *msg, struct outbox_waiter *waiter);
+void outbox_forget(struct outbox_waiter *waiter);
+
+/* The oldest message that was not taken yet, or false.  The view is good until it is released. */
+bool outbox_next(struct outbox *outbox, struct msg *ret);
+/* It has been given to the link, where it covers these stream positions. */
+void outbox_take(struct outbox *outbox, uint64_t start, uint64_t end);
+/* The link has written so far: what is wholly out is released, and waiters are called if there is
+ * room now.  Returns the messages and bytes released. */
+struct outbox_loss outbox_written(struct outbox *outbox, uint64_t position);
+/* The link is gone, having written so far: what had not begun to leave is as if never taken; what
+ * had left in part is removed and returned. */
+struct outbox_loss outbox_rewind(struct outbox *outbox, uint64_t position);
+/* Remove what waited longer than the time to live, or (all) everything not taken. */
+struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t wall_us);
+struct outbox_loss outbox_clear(struct outbox *outbox);
+/* When outbox_expire() should be called next, wall clock; 0: nothing to expire. */
+uint64_t outbox_next_expiry_us(const struct outbox *outbox);
+
+bool outbox_empty(const struct outbox *outbox);
+void outbox_get_stats(const struct outbox *outbox, struct outbox_stats *ret);
+
+#endif

@@ -1,0 +1,78 @@
+/* records - messages laid one behind the other in large blocks: the log that both the spool and the
+ * outbox are made of (design: 3.13).
+ *
+ * Appending is one copy and, but for a new block now and then, no allocation; reading gives views.
+ * Blocks double from 4 KiB to `block_max`, so a quiet log is small; a record larger than that has a
+ * block of its own.  A block that somebody pins outlives its removal from the log. */
+#ifndef CONN_RECORDS_H
+#define CONN_RECORDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+
+/* What stands ahead of each payload; payloads are padded to 8 bytes. */
+struct record {
+	uint32_t len;
+	uint8_t kind, flags; /* as in struct msg */
+	uint16_t code;
+	uint64_t stamp; /* wall clock in microseconds; the outbox puts a stream position here later */
+	uint8_t data[];
+};
+
+struct block {
+	struct list link; /* in struct records, oldest first */
+	struct records *records;
+	size_t size, used; /* bytes of data[] */
+	uint64_t first_seq; /* number of the first message in it */
+	unsigned pins;
+	uint8_t data[] __attribute__((aligned(8)));
+};
+
+/* What several logs may hold together; whoever asks for a block too much is refused. */
+struct records_pool {
+	uint64_t limit, used; /* bytes */
+	struct list spools;   /* those who may be asked to give something back: see spool.c */
+};
+
+struct records {
+	struct list blocks;
+	struct block *spare;  /* the last block given up, for the next one needed */
+	size_t block_max;
+	uint64_t bytes;       /* allocated in blocks on the list */
+	uint64_t next_seq;    /* number of the next message; counted from 0 */
+	struct records_pool *pool; /* or NULL */
+};
+
+void records_init(struct records *records, size_t block_max, struct records_pool *pool);
+void records_done(struct records *records); /* pinned blocks go when they are released */
+
+/* Space for a record of LEN bytes at the end; its header is filled but for .stamp, the payload is
+ * the caller's to write, at once.  COUNTS: it is a message with a number of its own.
+ * -ENOMEM; -ENOBUFS: the pool has no room. */
+int records_append(struct records *records, uint32_t len, bool counts, struct record **ret);
+
+/* Must a new block be made for a record of this size?  (And of how many bytes.) */
+bool records_needs_block(const struct records *records, uint32_t len, size_t *ret_bytes);
+
+struct block *records_oldest(const struct records *records);
+/* Take the oldest block off the list and give it up (or leave it to those who pin it). */
+void records_drop_oldest(struct records *records);
+
+void block_pin(struct block *block);
+void block_release(struct block *block); /* the last release of a dropped block frees it */
+
+static inline size_t record_size(uint32_t len)
+{
+	return (sizeof(struct record) + len + 7) & ~(size_t)7;
+}
+
+/* The record at this offset, or NULL behind the last one. */
+static inline struct record *block_record(const struct block *block, size_t offset)
+{
+	return offset < block->used ? (struct record *)(block->data + offset) : NULL;
+}
+
+#endif

@@ -1,0 +1,42 @@
+/* endpoint - the Unix face of a connection: which files, FIFOs and sockets it has.
+ *
+ * One object for all endpoints of one connection: the directory NAME in the runtime directory and
+ * what stands in it, by a table of one row for each kind. */
+#ifndef ENDPOINT_ENDPOINT_H
+#define ENDPOINT_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "codec/frame.h"
+#include "conn/conn.h"
+#include "endpoint/access.h"
+
+struct buf;
+struct endpoints;
+
+enum endpoint_kind { ENDPOINT_IN, ENDPOINT_OUT, ENDPOINT_SOCK, ENDPOINT_LAST, ENDPOINT_STATUS, ENDPOINT_KINDS };
+extern const char *const endpoint_names[ENDPOINT_KINDS + 1];
+
+struct endpoint_options {
+	char **endpoints; /* names from the table */
+	int framing;      /* enum framing */
+	bool batch;
+	char **access; /* "user:NAME[:read|:write]", "group:NAME..." */
+};
+
+/* Makes the directory and everything in it.  OPTIONS are borrowed.  On failure nothing is left
+ * behind and *ret_path names what could not be made. */
+int endpoints_new(struct endpoints **ret, int runtime_fd, struct conn *conn,
+		  const struct endpoint_options *options, const char **ret_path);
+/* KEEP: leave FIFOs in place (the daemon restarts); otherwise the directory is removed. */
+struct endpoints *endpoints_free(struct endpoints *endpoints, bool keep);
+
+/* Stop reading `in`, and read what is in there to its end (the daemon is stopping). */
+void endpoints_drain_in(struct endpoints *endpoints);
+
+/* For status: append JSON objects {"kind":..,"name":..,"pid":..,"behind_messages":..,"missed":..},
+ * separated by commas, one for each reader. */
+int endpoints_describe(const struct endpoints *endpoints, struct buf *out);
+
+#endif
