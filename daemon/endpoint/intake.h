@@ -1,0 +1,39 @@
+/* intake - descriptor -> decoder -> messages.  The same for FIFOs, socket clients and `wspipe send`.
+ *
+ * Reads into the loop's scratch, hands each message to conn_send(), and when the queue is full keeps
+ * what it has and reads no further: so the writer's own write(2) blocks.  Edge-triggered, because a
+ * FIFO without writers is for ever "readable" (system.md A1.1, A1.2). */
+#ifndef ENDPOINT_INTAKE_H
+#define ENDPOINT_INTAKE_H
+
+#include <stdbool.h>
+
+#include "codec/frame.h"
+#include "conn/conn.h"
+
+struct intake;
+
+struct intake_events {
+	/* End of stream: all writers of a FIFO have gone, or a socket's peer has shut down writing.  All
+	 * that it wrote has been taken before.  On a FIFO it comes each time.  May free the intake. */
+	void (*ended)(void *owner);
+	/* A record was refused; PROBLEM is a constant phrase.  BROKEN: nothing more can be read. */
+	void (*refused)(void *owner, const char *problem, bool broken);
+};
+
+struct intake_stats {
+	uint64_t messages, refused;
+};
+
+/* FD is not taken: non-blocking, readable. LABEL for the log. */
+int intake_new(struct intake **ret, int fd, struct conn *conn, enum framing framing,
+	       enum msg_kind type, const struct intake_events *events, void *owner);
+struct intake *intake_free(struct intake *intake);
+
+/* Start reading (and take what is there already). */
+void intake_start(struct intake *intake);
+/* For a daemon that is stopping: read to the end of what is there, now. */
+void intake_drain(struct intake *intake);
+const struct intake_stats *intake_get_stats(const struct intake *intake);
+
+#endif

@@ -1,0 +1,13 @@
+/* status - walks the service and writes it down as JSON; reads, never changes. */
+#ifndef SERVICE_STATUS_H
+#define SERVICE_STATUS_H
+
+#include "base/buf.h"
+#include "service/service.h"
+
+/* {"name":...,"state":...} with the members that interface.md, section 3, lists. */
+int status_channel(struct buf *out, const struct channel *channel);
+/* "daemon":{...},"connections":[...] of all, or of CHANNEL alone. */
+int status_all(struct buf *out, struct service *service, struct channel *channel);
+
+#endif
