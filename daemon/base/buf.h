@@ -2,7 +2,8 @@
  *
  * Bytes are appended at the tail and consumed at the head.  Growing past the maximum fails with
  * -ENOBUFS and changes nothing; no memory fails with -ENOMEM likewise.  A buf that was emptied keeps
- * its memory until buf_trim(), so that a burst costs one allocation and an idle owner none. */
+ * its memory until buf_trim(), so that a burst costs one allocation and an idle owner none.  Behind
+ * the room that was asked for there is always one byte more, for who wants to put a NUL there. */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
@@ -30,7 +31,7 @@ static inline size_t buf_len(const struct buf *buf)
 
 static inline uint8_t *buf_head(const struct buf *buf)
 {
-	return buf->data + buf->start;
+	return buf->data ? buf->data + buf->start : NULL; /* NULL + 0 is undefined in C */
 }
 
 static inline size_t buf_room(const struct buf *buf)

@@ -3,6 +3,7 @@
 #ifndef BASE_CAUSE_H
 #define BASE_CAUSE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum cause_class {
@@ -31,6 +32,10 @@ struct cause {
 /* Fills *cause whole.  Control characters and broken UTF-8 in the text become '?'. */
 void cause_set(struct cause *cause, enum cause_class class, int code, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* Make TEXT fit for one line that people see: each control character and each broken byte becomes
+ * '?'.  With WAS_CUT (by a full buffer) a character that is not whole at the very end is left out. */
+void cause_clean(char *text, bool was_cut);
 
 /* "dns", "connect", "tls", ... as `status` and the log show it; "none" for CAUSE_NONE. */
 const char *cause_class_name(enum cause_class class);

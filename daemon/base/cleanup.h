@@ -29,8 +29,12 @@ static inline void cleanup_close_(const int *fd)
 
 static inline void cleanup_fclose_(FILE **file)
 {
-	if (*file)
+	if (*file) {
+		int saved = errno;
+
 		fclose(*file);
+		errno = saved;
+	}
 }
 
 #define cleanup_free __attribute__((cleanup(cleanup_free_)))
@@ -46,7 +50,7 @@ static inline int take_fd(int *fd)
 }
 
 #define take_ptr(p)                                                                                \
-	__extension__({                                                                                         \
+	__extension__({                                                                            \
 		__typeof__(p) taken_ = (p);                                                        \
 		(p) = NULL;                                                                        \
 		taken_;                                                                            \

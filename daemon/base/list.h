@@ -1,7 +1,7 @@
 /* list - an intrusive, circular, doubly linked list; the only container in this program.
  *
- * A head and an item are the same struct.  An item that is on no list is zeroed or list_init'ed;
- * list_remove() may be called on it, and leaves it so. */
+ * A head and an item are the same struct.  A head must have been list_init'ed.  An item that is on no
+ * list is zeroed or list_init'ed; list_remove() may be called on it, and leaves it so. */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
 

@@ -43,7 +43,8 @@ enum {
 };
 
 /* TYPE is the connection's `type`: the kind that needs no mark.  msg->flags must have been set by
- * frame_scan().  -ENOMEM or -ENOBUFS from OUT otherwise. */
+ * frame_scan().  -ENOMEM or -ENOBUFS from OUT otherwise, which is then unchanged; -EMSGSIZE for
+ * more than 2^31-1 bytes in `length`. */
 int frame_encode(enum framing framing, enum msg_kind type, const struct msg *msg,
 		 struct frame_parts *ret, struct buf *out);
 
@@ -56,9 +57,10 @@ struct decoder {
 	enum framing framing;
 	enum msg_kind type;
 	size_t max_message;
+	size_t max_record;    /* what a message of max_message may need as a record */
 	const uint8_t *input; /* offered, not yet consumed; not ours */
 	size_t input_len;
-	struct buf pending;   /* an unfinished record, ours */
+	struct buf pending;   /* what comes before INPUT: an unfinished record, or what was kept */
 	size_t scanned;       /* so much of pending holds no delimiter */
 	struct buf decoded;   /* a message that is not in the stream as it is (data:, json) */
 	bool skipping;        /* a record too long is being passed over */
@@ -67,28 +69,38 @@ struct decoder {
 enum {
 	DECODER_MORE,   /* all that was offered is consumed */
 	DECODER_MSG,    /* *ret is a message; its bytes are good until the next call */
-	DECODER_BAD,    /* one record is refused, *ret_problem says why; go on with the next */
+	DECODER_BAD,    /* one record is refused, *ret_problem says why; go on with the next.
+			   A constant that completes "the record ...": "is longer than max-message" */
 	DECODER_BROKEN, /* the stream cannot be followed any further (length framing) */
 };
 
+/* MAX_MESSAGE is at least 1. */
 void decoder_init(struct decoder *decoder, enum framing framing, enum msg_kind type,
 		  size_t max_message);
 void decoder_done(struct decoder *decoder);
 
 /* Offer bytes; they must stay where they are until decoder_next() has said MORE or decoder_keep()
- * was called.  Nothing offered before may be left unconsumed. */
+ * was called.  Nothing offered before may be left unconsumed, unless it was kept: kept bytes come
+ * first, then these. */
 void decoder_feed(struct decoder *decoder, const uint8_t *data, size_t len);
 
-/* One of the above, or -ENOMEM.  Text is not UTF-8 checked here except where it was unwrapped from
- * base64 or JSON: conn_send() checks every outgoing message. `raw` yields what was offered as one
- * message, holding back up to 3 bytes of an unfinished character when the type is text. */
+/* One of the above, or -ENOMEM (nothing is lost then; call again).  ret->flags and ret->time_us are
+ * 0.  DECODER_BROKEN is said at each further call, which drops what was fed, until decoder_end() (a
+ * FIFO's next writer begins afresh).  Text is not UTF-8 checked here except where it was
+ * unwrapped from base64 or JSON: conn_send() checks every outgoing message.  `raw` yields what was
+ * offered as one message (or several, where it is longer than max_message), holding back up to 3
+ * bytes of an unfinished character when the type is text. */
 int decoder_next(struct decoder *decoder, struct msg *ret, const char **ret_problem);
 
-/* Copy what was offered and not consumed, so that its owner may have its memory back; -ENOMEM. */
+/* Copy what was offered and not consumed, so that its owner may have its memory back; -ENOMEM.
+ * decoder_next() goes on from the copy, with or without another decoder_feed().  The message that
+ * decoder_next() gave last is no longer good after this.  Memory: at most what was offered and not
+ * consumed, so who keeps must not feed again and again without taking. */
 int decoder_keep(struct decoder *decoder);
 
-/* The writer has gone: an unterminated last record counts (line, nul, json, raw).  Call after MORE.
- * DECODER_MSG, DECODER_BAD or DECODER_MORE (there was none).  The decoder is then as new. */
+/* The writer has gone: an unterminated last record counts (line, nul, json, raw).  Call after MORE
+ * (before, it does as decoder_next(), so that nothing is lost).  DECODER_MSG, DECODER_BAD or
+ * DECODER_MORE (there was none).  The decoder is then as new. */
 int decoder_end(struct decoder *decoder, struct msg *ret, const char **ret_problem);
 
 /* Is the middle of a record where the stream stands? */

@@ -21,12 +21,17 @@ struct json_span {
  * WebSocket layer has. */
 bool json_valid(const char *text, size_t len);
 
+/* Is it an RFC 6901 pointer?  For whoever reads one from a configuration. */
+bool json_pointer_valid(const char *pointer);
+
 /* The value at POINTER (RFC 6901; "" is the whole text).  1 found, 0 not there, -EINVAL not JSON up
- * to that place.  The first of duplicate keys is taken. */
+ * to that place, or not a pointer.  What stands behind the place is not looked at, except for "".
+ * The first of duplicate keys is taken. */
 int json_find(const char *text, size_t len, const char *pointer, struct json_span *ret);
 
 /* The members of an array or object, in order.  Start with a zeroed position; KEY (quoted span) may
- * be NULL for arrays.  1 and the next one, 0 at the end, -EINVAL. */
+ * be NULL for arrays.  1 and the next one, 0 at the end, -EINVAL.  CONTAINER need not have been
+ * validated: once 0 was returned, the whole of it has been. */
 int json_next(const struct json_span *container, size_t *position, struct json_span *ret_key,
 	      struct json_span *ret_value);
 
@@ -37,7 +42,7 @@ bool json_equals(const struct json_span *span, const char *text); /* a string wi
 int json_unquote(const struct json_span *span, struct buf *out);
 /* As json_unquote into a fresh NUL-terminated string that the caller frees; -EINVAL also for a NUL. */
 int json_unquote_str(const struct json_span *span, char **ret);
-/* Numbers: -EINVAL, -ERANGE. */
+/* -EINVAL: no number, or written with a fraction or exponent; -ERANGE: negative, or too large. */
 int json_uint(const struct json_span *span, uint64_t *ret);
 bool json_is_true(const struct json_span *span);
 

@@ -57,7 +57,8 @@ struct outbox_loss outbox_written(struct outbox *outbox, uint64_t position);
 /* The link is gone, having written so far: what had not begun to leave is as if never taken; what
  * had left in part is removed and returned. */
 struct outbox_loss outbox_rewind(struct outbox *outbox, uint64_t position);
-/* Remove what waited longer than the time to live, or (all) everything not taken. */
+/* Remove what waited longer than the time to live; or all of it.  Only while nothing is taken (the link is
+ * down).  Returns what was lost. */
 struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t wall_us);
 struct outbox_loss outbox_clear(struct outbox *outbox);
 /* When outbox_expire() should be called next, wall clock; 0: nothing to expire. */

@@ -23,25 +23,32 @@ struct record {
 };
 
 struct block {
-	struct list link; /* in struct records, oldest first */
-	struct records *records;
-	size_t size, used; /* bytes of data[] */
+	struct list link; /* in struct records, oldest first; not linked: dropped, but pinned */
+	struct records_pool *pool;
+	size_t size, used;  /* bytes of data[] */
 	uint64_t first_seq; /* number of the first message in it */
+	uint64_t payload;   /* bytes of messages in it, without heads and padding */
 	unsigned pins;
 	uint8_t data[] __attribute__((aligned(8)));
 };
 
 /* What several logs may hold together; whoever asks for a block too much is refused. */
 struct records_pool {
-	uint64_t limit, used; /* bytes */
+	uint64_t limit, used; /* bytes of blocks, spare and pinned ones included */
 	struct list spools;   /* those who may be asked to give something back: see spool.c */
 };
+
+static inline void records_pool_init(struct records_pool *pool, uint64_t limit_bytes)
+{
+	*pool = (struct records_pool){.limit = limit_bytes};
+	list_init(&pool->spools);
+}
 
 struct records {
 	struct list blocks;
 	struct block *spare;  /* the last block given up, for the next one needed */
 	size_t block_max;
-	uint64_t bytes;       /* allocated in blocks on the list */
+	uint64_t bytes;       /* of the blocks on the list */
 	uint64_t next_seq;    /* number of the next message; counted from 0 */
 	struct records_pool *pool; /* or NULL */
 };
@@ -58,6 +65,8 @@ int records_append(struct records *records, uint32_t len, bool counts, struct re
 bool records_needs_block(const struct records *records, uint32_t len, size_t *ret_bytes);
 
 struct block *records_oldest(const struct records *records);
+struct block *records_after(const struct records *records, const struct block *block); /* NULL */
+void records_trim(struct records *records); /* give the spare block back */
 /* Take the oldest block off the list and give it up (or leave it to those who pin it). */
 void records_drop_oldest(struct records *records);
 

@@ -66,6 +66,7 @@ struct cursor {
 	struct spool *spool;
 	struct position at;
 	struct list waiting; /* linked while it wants to be told */
+	bool newest_only;    /* wants just the newest: passing over messages is no loss to it */
 	bool live;           /* somebody is really reading: overflow = block waits for it */
 	uint64_t missed;     /* messages, in all */
 	const char *label;   /* "out", "sock": for the log; not owned */
@@ -73,6 +74,8 @@ struct cursor {
 	 * arrange to be called from the loop, and return. */
 	void (*ready)(void *owner);
 	void *owner;
+	/* It has jumped over so many messages; may be NULL.  From inside spool_append() too. */
+	void (*jumped)(void *owner, uint64_t messages);
 };
 
 enum cursor_from { CURSOR_OLDEST, CURSOR_NEWEST };
@@ -85,14 +88,14 @@ void cursor_to_newest(struct cursor *cursor); /* skip what is there; nothing is 
 
 /* Read the record at *at and move *at behind it; false at the end.  Start from a copy of
  * cursor->at, and when the bytes are out, commit the copy.  Views are good until the next append. */
-bool cursor_read(const struct cursor *cursor, struct position *at, struct msg *ret);
+bool cursor_read(struct cursor *cursor, struct position *at, struct msg *ret);
 void cursor_commit(struct cursor *cursor, const struct position *at);
 bool cursor_at_end(const struct cursor *cursor);
 void cursor_wait(struct cursor *cursor);
 uint64_t cursor_behind(const struct cursor *cursor); /* messages */
 
-/* Keep the bytes of the record that was just read at *at, though the spool may drop it: the block
- * is pinned.  A reader holds at most one. */
-struct block *cursor_hold(const struct position *before);
+/* Keep the bytes of the record that was just read, though the spool may drop it: AFTER is the place
+ * behind it.  The block is pinned until block_release().  A reader holds at most one. */
+struct block *cursor_hold(const struct position *after);
 
 #endif

@@ -8,14 +8,24 @@
  *
  *	{"ok":false,"exit":4,"error":"no-such-connection","message":"there is no connection 'x' ..."}
  *
- * and closes, unless the verb is a stream or waits.  With the "ok" line of a stream verb (send, recv,
- * cat) comes one descriptor (SCM_RIGHTS): a Unix stream socket on which records go in the framing that
- * was asked for.  The control connection stays, for lines of events about that stream:
+ * and closes, unless the verb is a stream or waits.  The client keeps its writing side open until it
+ * has what it wants: an end of file from it ends the request, and what was answered by then is still
+ * sent.  With the "ok" line of a stream verb (send, recv, cat), {"ok":true,"name":...,"state":...},
+ * comes one descriptor (SCM_RIGHTS, with the line's first bytes; close-on-exec, non-blocking): a Unix
+ * stream socket on which records go in the framing that was asked for.  The control connection stays,
+ * for lines of events about that stream:
  *
- *	{"event":"missed","messages":12,"bytes":900}     the reader was too slow
- *	{"event":"rejected","message":"..."}             a record could not be sent
+ *	{"event":"missed","messages":12}                 the reader was too slow
+ *	{"event":"rejected","message":"..."}             a record could not be sent (the first 10)
  *	{"event":"state","state":"waiting","message":"..."}
- *	{"event":"end","exit":0,"message":"...","close_code":1000}    always the last
+ *	{"event":"end","exit":0,"message":"...","close_code":1000,"close_reason":"...",
+ *	 "messages":5,"rejected":0,"state":"open","queued":false}
+ *
+ * "end" is always the last.  In it "message" may be empty; "close_code" and "close_reason" are null
+ * when the WebSocket's end was not why the stream ended; "messages" and "rejected" count records that
+ * came from the client; "queued": some may not have left, because the connection is not open.  When
+ * "end" comes, bytes may still be on their way in the stream: they are followed by end of file there.
+ * The client closes the control connection when it has both.
  *
  * So standard output is copied from a descriptor that carries messages alone, and what must be told
  * beside them has its own way.  When the client closes the control connection, all that belongs to the
@@ -40,18 +50,31 @@ enum protocol_exit {
 	EXIT_TIMED_OUT = 124,
 };
 
-/* Words of "verb". */
-#define VERB_STATUS "status"       /* [name] -> "connections":[{...}], "daemon":{...} */
-#define VERB_OPEN "open"           /* name, url, options{key:[value...]} ; "own":true: ends with this control connection */
-#define VERB_CLOSE "close"         /* name [timeout] : answers when closed */
+/* Words of "error": one for each exit that the daemon gives. */
+#define ERROR_FAILED "failed"                         /* 1 */
+#define ERROR_USAGE "usage"                           /* 2; also: not allowed, refused configuration */
+#define ERROR_NO_CONN "no-such-connection"            /* 4 */
+#define ERROR_NOT_OPEN "not-open"                     /* 5 */
+
+/* Words of "verb".  Members in [] may be left out.
+ *
+ * The stream verbs take "url" and [options] instead of "name": the connection is then made for this
+ * request (`reconnect` is "never" unless the options say more), and ends with it. */
+#define VERB_STATUS "status"       /* [name] -> "version", "daemon":{...}, "connections":[{...}] */
+#define VERB_OPEN "open"           /* name, url, [options{key:[value...]}] -> "name", "path" (its directory or null).
+				    * Without url: start a closed one again.
+				    * "own":true: it has no directory and ends with this control connection,
+				    * which stays; name may then be left out, and one is made up */
+#define VERB_CLOSE "close"         /* name -> "close_code", "close_reason" (or null), "message": answers when closed */
 #define VERB_RECONNECT "reconnect" /* name */
 #define VERB_PAUSE "pause"         /* name */
 #define VERB_RESUME "resume"       /* name */
-#define VERB_SEND "send"           /* name, framing, type -> stream; half-close = end; then "end" when all is queued */
-#define VERB_RECV "recv"           /* name, framing, count, from:"now"|"oldest" -> stream */
-#define VERB_CAT "cat"             /* name, framing, type, count, finish:bool -> stream both ways */
-#define VERB_WAIT "wait"           /* name, for:"open"|"closed"|"message" : answers when it is so */
-#define VERB_RELOAD "reload"       /* answers "faults" text and exit 2 when refused */
+#define VERB_SEND "send"           /* name, [framing, type, no_queue:bool] -> stream; half-close = end; then "end" when all is queued */
+#define VERB_RECV "recv"           /* name, [framing, type, count, from:"now"|"oldest"] -> stream */
+#define VERB_CAT "cat"             /* name, [framing, type, count, from, no_queue, finish:bool] -> stream both ways;
+				    * finish (default true): half-close = close the WebSocket properly */
+#define VERB_WAIT "wait"           /* name, for:"open"|"closed"|"message" -> "state": answers when it is so */
+#define VERB_RELOAD "reload"       /* the faults are the message, exit 2, when refused */
 #define VERB_STOP "stop"
 
 #endif

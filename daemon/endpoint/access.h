@@ -19,20 +19,23 @@ struct access {
 	struct access_rule {
 		bool is_group, read, write;
 		unsigned id;
-	} *rule;
+	} * rule;
 	size_t rules;
 };
 
 /* "user:NAME", "group:NAME", with ":read" or ":write" behind. Numbers are taken for names that do
- * not exist. 0, -ENOMEM, or -EINVAL with *ret_problem (constant). */
+ * not exist. Rules for the same one are merged into one. 0, -ENOMEM, or -EINVAL with *ret_problem
+ * (constant).  Asks the system's databases (NSS): for start and reload, not for the data path. */
 int access_parse(struct access *ret, char *const *list, const char **ret_problem);
 void access_done(struct access *access);
 
-/* The grants for one object; *ret is malloc'ed (NULL when there are none). */
+/* The grants for one object; *ret is malloc'ed (NULL when there are none).  A rule that grants
+ * nothing on that object has no entry, which acl(5) would let hide those for the user's groups. */
 int access_grants(const struct access *access, enum access_object object, struct file_grant **ret,
 		  size_t *ret_n);
 
-/* May a peer with these credentials do this?  (For a socket, whose mode cannot tell directions.) */
+/* May a peer with these credentials do this?  (For a socket, whose mode cannot tell directions.)
+ * GIDS: the primary group and the supplementary ones.  Root and our own user always may. */
 bool access_allows(const struct access *access, unsigned uid, const unsigned *gids, size_t n_gids,
 		   bool write);
 

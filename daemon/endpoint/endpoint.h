@@ -12,6 +12,7 @@
 #include "conn/conn.h"
 #include "endpoint/access.h"
 
+struct arrivals;
 struct buf;
 struct endpoints;
 
@@ -27,12 +28,15 @@ struct endpoint_options {
 
 /* Makes the directory and everything in it.  OPTIONS are borrowed.  On failure nothing is left
  * behind and *ret_path names what could not be made. */
-int endpoints_new(struct endpoints **ret, int runtime_fd, struct conn *conn,
-		  const struct endpoint_options *options, const char **ret_path);
-/* KEEP: leave FIFOs in place (the daemon restarts); otherwise the directory is removed. */
+int endpoints_new(struct endpoints **ret, int runtime_fd, struct arrivals *arrivals,
+		  struct conn *conn, const struct endpoint_options *options, const char **ret_path);
+/* KEEP: leave FIFOs in place, because people may be waiting in open() on them (the daemon ends and
+ * may come back); otherwise the directory is removed. */
 struct endpoints *endpoints_free(struct endpoints *endpoints, bool keep);
+/* The connection's options have moved (a reload that changed nothing here). */
+void endpoints_set_options(struct endpoints *endpoints, const struct endpoint_options *options);
 
-/* Stop reading `in`, and read what is in there to its end (the daemon is stopping). */
+/* Read what is in `in` now to its end (the daemon is stopping). */
 void endpoints_drain_in(struct endpoints *endpoints);
 
 /* For status: append JSON objects {"kind":..,"name":..,"pid":..,"behind_messages":..,"missed":..},

@@ -18,6 +18,8 @@ struct outlet_events {
 	/* The peer has gone (EPIPE, ECONNRESET), or the count is reached (error 0).  From a clean stack;
 	 * may free the outlet. */
 	void (*ended)(void *owner, int error);
+	/* It was too slow: so many messages are lost to it.  May be NULL. */
+	void (*missed)(void *owner, uint64_t messages);
 };
 
 struct outlet_options {
@@ -25,8 +27,11 @@ struct outlet_options {
 	enum msg_kind type;
 	enum cursor_from from;
 	const char *label; /* "out", "sock", "recv" */
-	/* One record at a time, the next one when this has been read: only for a FIFO whose pipe was
-	 * shrunk to one page (system.md A2.5). */
+	/* The owner calls outlet_pump() when the descriptor may be written to (a FIFO: its edges also
+	 * tell of readers that left).  Otherwise the outlet arms its own event while it must wait. */
+	bool pumped;
+	/* One record at a time, the next one when this has been read: for a pipe that was shrunk to one
+	 * page (system.md A2.5).  Only with `pumped`. */
 	bool one_by_one;
 	uint64_t count; /* messages, then `ended`; 0: no limit */
 };
@@ -36,21 +41,19 @@ int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outl
 	       const struct outlet_events *events, void *owner);
 struct outlet *outlet_free(struct outlet *outlet);
 void outlet_start(struct outlet *outlet);
+void outlet_pump(struct outlet *outlet);
 
-/* There is somebody to read (or not): a FIFO without a reader is not written to. */
+/* There is somebody to read (or not): without a reader nothing is written. At first there is. */
 void outlet_set_present(struct outlet *outlet, bool present);
-/* The FIFO's last reader went away while a record was in the pipe.  TAKEN_PART: some of it had been
- * read, so it must be written again, whole, to the next one; the caller has emptied the pipe. */
-void outlet_rewind(struct outlet *outlet);
-bool outlet_in_record(const struct outlet *outlet);
-uint64_t outlet_record_bytes(const struct outlet *outlet); /* of the record in the pipe, as encoded */
 
-/* Has all that was received been written out (and, one by one, read)? */
-bool outlet_drained(const struct outlet *outlet);
-/* Call ENDED (error 0) as soon as that is so: the connection is closed, nothing more will come. */
+/* One by one: the last reader has gone with RESIDUE bytes left in the pipe.  True: he had read a part
+ * of a record; it will be written again, whole, to the next one, so empty the pipe now. */
+bool outlet_reader_left(struct outlet *outlet, size_t residue);
+
+/* Call `ended` (error 0) as soon as all is written: nothing more will come. */
 void outlet_finish(struct outlet *outlet);
 
-uint64_t outlet_behind(const struct outlet *outlet);
+uint64_t outlet_behind(const struct outlet *outlet); /* messages */
 uint64_t outlet_missed(const struct outlet *outlet);
 
 #endif

@@ -3,7 +3,7 @@
  *
  * What is to be written is encoded straight into its `tx` buffer, and leaves with one write at
  * transport_flush().  Upcalls come from the loop, never from inside a call; `readable` and `writable`
- * may not free the transport, `ended` may.  After `ended` it is silent. */
+ * may not free the transport, `ready` and `ended` may.  After `ended` it is silent. */
 #ifndef NET_TRANSPORT_H
 #define NET_TRANSPORT_H
 
@@ -20,14 +20,16 @@ struct transport;
 enum { TRANSPORT_TX_MAX = 256 * 1024 };
 
 struct transport_events {
-	/* The stream can be used (TLS: handshake and verification done). Once. */
+	/* The stream can be used (TLS: handshake and verification done). Once; may be NULL. */
 	void (*ready)(void *owner);
 	/* Bytes are there: call transport_read() until it returns 0, or pause. */
 	void (*readable)(void *owner);
-	/* Something left and tx is at most half full: transport_written() has grown. */
+	/* Something left and tx is at most half full: transport_written() has grown.  Also after a
+	 * flush that wrote all at once; one call tells of all that left in a turn of the loop. */
 	void (*writable)(void *owner);
-	/* End of stream, or an error.  All bytes that had arrived were offered before (unless paused).
-	 * *cause is CAUSE_CLOSED/1006 for an end of stream. */
+	/* End of stream, or an error.  All bytes that had arrived were offered and taken before; so
+	 * while reading is paused, this is not told.  *cause is CAUSE_CLOSED/1006 for an end of
+	 * stream. */
 	void (*ended)(void *owner, const struct cause *cause);
 };
 
@@ -37,12 +39,13 @@ struct transport_events {
 int transport_new(struct transport **ret, int fd, struct ssl_st *ssl);
 struct transport *transport_free(struct transport *transport);
 
-/* From now on upcalls go there (dial hands over to ws this way). */
+/* From now on upcalls go there (dial hands over to ws this way).  Nothing is read, and nothing told,
+ * while EVENTS is NULL.  What is flushed before `ready` leaves then. */
 void transport_attach(struct transport *transport, const struct transport_events *events,
 		      void *owner);
 
 /* > 0 bytes; 0: nothing more now (you will be called).  Served from large reads (the loop's read
- * scratch), so small LENs are cheap; call only from inside `readable`, or from transport_pump(). */
+ * scratch), so small LENs are cheap.  Only from inside `readable` is there ever anything. */
 size_t transport_read(struct transport *transport, uint8_t *data, size_t len);
 
 /* Stop and go on reading.  What has been read but not taken is kept.  Resuming calls `readable`

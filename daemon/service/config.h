@@ -1,8 +1,8 @@
-/* config - the option table: text into sections of options, or faults that name file and line.
+/* config - text into sections of options, or faults that name file and line.
  *
- * The table here is the single truth: key, type, where it goes, default, range, what a reload must do,
- * and the sentence that the manual opens with.  tests/options.py holds conf/wspipe.conf and
- * wspipe.conf(5) against it.  Loading touches nothing that runs. */
+ * The option table (options.c) is the single truth: key, type, where it goes, default, range, what
+ * a reload must do, and a sentence.  tests/options.py holds conf/wspipe.conf and wspipe.conf(5)
+ * against it.  Loading touches nothing that runs. */
 #ifndef SERVICE_CONFIG_H
 #define SERVICE_CONFIG_H
 
@@ -38,13 +38,16 @@ struct config {
 };
 
 /* FILE NULL: the default places of this instance (interface.md 1), where a missing file is an empty
- * one.  Faults are appended to FAULTS, one line each: "FILE:LINE: message\n".  0, -EINVAL when there
- * were faults (*ret is NULL then), or another -errno. */
+ * one.  Faults are appended to FAULTS, one printable line each: "FILE:LINE: message\n", or
+ * "FILE: message\n" when the file as a whole is meant; what FAULTS has no room for is not told.
+ * 0, -EINVAL when there were faults, -ENOMEM; *ret is NULL on failure. */
 int config_load(struct config **ret, const char *file, struct buf *faults);
 struct config *config_free(struct config *config);
 
-/* A section made by a program (`wspipe open`): defaults first, then key by key; config_section_check()
- * at the end (url given, combinations).  -EINVAL with one line in FAULTS, naming the key. */
+/* A section made by a program (`wspipe open`): defaults first, then key by key, of which the last
+ * one counts unless it is a list; config_section_check() at the end (url given, combinations).
+ * Names of files must be absolute.  -EINVAL with a line in FAULTS that names the key (check: maybe
+ * several). */
 int config_section_new(struct section **ret, const char *name, struct buf *faults);
 int config_section_set(struct section *section, const char *key, const char *value,
 		       struct buf *faults);
@@ -66,7 +69,7 @@ unsigned config_compare(const struct section *old_section, const struct section 
 /* The table, for --help of `wspipe open`, the sample configuration's test and error texts. */
 struct config_key {
 	const char *name;
-	bool in_daemon;  /* belongs into [daemon] */
+	bool in_daemon; /* belongs into [daemon] */
 	bool is_list;
 	const char *fallback; /* default as text; NULL: none */
 	const char *help;     /* one sentence */

@@ -15,12 +15,28 @@
 
 struct service;
 struct channel;
+struct outlet;
+
+/* Whoever uses a channel from outside of the service (a request on the control socket) embeds one. */
+struct channel_reader {
+	struct list link;
+	const char *kind;      /* "recv", "cat": for status */
+	int pid;
+	struct outlet *outlet; /* what it reads by, or NULL: it does not read, status passes it over */
+	/* The channel is about to be freed (from a clean stack): let go of it, its conn, and of every
+	 * intake, outlet, cursor and watch on that, before returning.  Remove this reader, too. */
+	void (*removed)(void *owner);
+	void *owner;
+};
 
 struct service_options {
 	const char *config_file; /* or NULL: the default places */
 	int runtime_fd;          /* the runtime directory */
 	const char *runtime_dir; /* its path, for messages */
 	bool on_demand;          /* end when nothing is left to hold (a user instance started by the client) */
+	/* A new snapshot is in force: what lies above the service may want to know. */
+	void (*reloaded)(void *owner);
+	void *owner;
 };
 
 /* Takes CONFIG.  Connections start at once.  -errno. */
@@ -48,16 +64,21 @@ struct channel *service_next(struct service *service, struct channel *channel);
  * wrong.  -EEXIST: the name is taken; *ret_path as in endpoints_new(). */
 int service_add(struct service *service, struct section *section, bool with_endpoints,
 		struct channel **ret, const char **ret_path);
-/* Remove: the connection is closed properly first (at once if NOW), then all of it goes. */
-void service_remove(struct service *service, struct channel *channel, bool now);
+/* The connection is closed properly, then all of it goes. */
+void service_remove(struct service *service, struct channel *channel);
 
 struct conn *channel_conn(const struct channel *channel);
 struct endpoints *channel_endpoints(const struct channel *channel); /* NULL: none */
 const struct section *channel_section(const struct channel *channel);
 bool channel_configured(const struct channel *channel); /* from a file, not by `open` */
 
+void channel_reader_add(struct channel *channel, struct channel_reader *reader);
+void channel_reader_remove(struct channel_reader *reader);
+struct list *channel_readers(const struct channel *channel);
+
 const struct daemon_options *service_daemon_options(const struct service *service);
 const struct records_pool *service_pool(const struct service *service);
 uint64_t service_started_us(const struct service *service);
+const char *service_runtime_dir(const struct service *service);
 
 #endif

@@ -6,8 +6,9 @@
 #include "service/service.h"
 
 /* {"name":...,"state":...} with the members that interface.md, section 3, lists. */
-int status_channel(struct buf *out, const struct channel *channel);
-/* "daemon":{...},"connections":[...] of all, or of CHANNEL alone. */
+int status_channel(struct buf *out, struct service *service, const struct channel *channel);
+/* "daemon":{...},"connections":[...] of all, or of CHANNEL alone
+ * (NULL: all). */
 int status_all(struct buf *out, struct service *service, struct channel *channel);
 
 #endif

@@ -1,0 +1,815 @@
+/* conn - see conn.h.
+ *
+ * States and what they own:
+ *
+ *	connecting	a dial, then a ws until its handshake is done; timer: connect-timeout
+ *	open		a ws; timer: the next ping, or the wait for its pong
+ *	closing		a ws; timer: close-timeout
+ *	waiting		timer: the next attempt
+ *	closed, failed	nothing
+ *
+ * There is one timer, because no state needs two.  conn_enter() is the only one who writes `state`.
+ * Every end comes through conn_ended(), which decides where to go by what is `wanted`. */
+#include "conn/conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/strv.h"
+#include "codec/frame.h"
+#include "codec/utf8.h"
+#include "conn/retry.h"
+
+enum { LOSS_LOG_INTERVAL_MS = 60 * 1000 };
+
+/* Where to go when the link ends. */
+enum wanted {
+	WANT_BY_POLICY, /* as `reconnect` says */
+	WANT_CLOSED,
+	WANT_RECONNECT,
+};
+
+struct conn {
+	char *name;
+	const struct conn_options *options;
+	struct url url;
+	enum conn_state state;
+	enum wanted wanted;
+	uint64_t since_us, open_since_ms, retry_due_ms;
+	struct cause cause;
+	uint16_t close_code; /* ours to send while closing */
+	char *close_why;
+	bool drain;        /* what is queued goes before the Close */
+	bool close_sent;   /* ws_close() was called */
+	bool tried;
+	bool was_open;     /* ever */
+	uint64_t progress; /* ws_written() when the close timer was last set */
+
+	struct dial *dial;
+	struct ws *ws;
+	char *const *greeting; /* the next of options->on_open to be sent; NULL: done */
+	struct spool *spool;
+	struct outbox *outbox;
+	struct retry retry;
+	struct timer timer, expiry;
+	struct later flush, notify;
+	struct list watches;
+	struct conn_stats stats;
+
+	uint16_t peer_code;
+	char peer_reason[WS_REASON_MAX + 1];
+	int http_status;
+	uint64_t loss_logged_ms, loss_pending; /* of readers that are too slow */
+};
+
+const char *const conn_state_names[CONN_STATES + 1] = {
+	[CONN_CONNECTING] = "connecting", [CONN_OPEN] = "open",       [CONN_CLOSING] = "closing",
+	[CONN_CLOSED] = "closed",         [CONN_WAITING] = "waiting", [CONN_FAILED] = "failed",
+};
+
+/* --- states --------------------------------------------------------------------------------- */
+
+#define BIT(state) (1u << (state))
+
+/* From each state, the states that may follow. */
+static const unsigned moves[CONN_STATES] = {
+	[CONN_CONNECTING] = BIT(CONN_OPEN) | BIT(CONN_CLOSED) | BIT(CONN_WAITING) |
+			    BIT(CONN_FAILED) | BIT(CONN_CONNECTING),
+	[CONN_OPEN] = BIT(CONN_CLOSING) | BIT(CONN_CLOSED) | BIT(CONN_WAITING) | BIT(CONN_FAILED) |
+		      BIT(CONN_CONNECTING),
+	[CONN_CLOSING] = BIT(CONN_CLOSED) | BIT(CONN_WAITING) | BIT(CONN_FAILED) |
+			 BIT(CONN_CONNECTING),
+	[CONN_CLOSED] = BIT(CONN_CONNECTING),
+	[CONN_WAITING] = BIT(CONN_CONNECTING) | BIT(CONN_CLOSED),
+	[CONN_FAILED] = BIT(CONN_CONNECTING) | BIT(CONN_CLOSED),
+};
+
+static void conn_enter(struct conn *conn, enum conn_state state)
+{
+	assert(moves[conn->state] & BIT(state));
+	log_debug(conn->name, "%s -> %s", conn_state_names[conn->state], conn_state_names[state]);
+	timer_cancel(&conn->timer);
+	conn->state = state;
+	conn->since_us = loop_wall_us();
+	loop_later(&conn->notify);
+}
+
+/* Any watch may be removed, and others added, by any that is called: so walk by emptying. */
+static void conn_on_notify(void *owner)
+{
+	struct conn *conn = owner;
+	struct list due;
+
+	list_init(&due);
+	list_move_all(&due, &conn->watches);
+	while (!list_empty(&due)) {
+		struct conn_watch *watch = list_first(&due, struct conn_watch, link);
+
+		list_remove(&watch->link);
+		list_append(&conn->watches, &watch->link);
+		watch->changed(watch->owner);
+	}
+}
+
+static void arm_expiry(struct conn *conn)
+{
+	uint64_t due_us = outbox_next_expiry_us(conn->outbox), now_us = loop_wall_us();
+
+	if (due_us && !timer_is_set(&conn->expiry))
+		timer_set(&conn->expiry, due_us > now_us ? (due_us - now_us) / 1000 + 1 : 0);
+}
+
+static void count_unsent(struct conn *conn, struct outbox_loss lost, const char *why)
+{
+	if (lost.messages == 0)
+		return;
+	conn->stats.unsent_messages += lost.messages;
+	conn->stats.unsent_bytes += lost.bytes;
+	log_warning(conn->name, "%" PRIu64 " outgoing messages (%" PRIu64 " bytes) were not sent: %s",
+		    lost.messages, lost.bytes, why);
+}
+
+static void conn_on_expiry(void *owner)
+{
+	struct conn *conn = owner;
+
+	count_unsent(conn, outbox_expire(conn->outbox, loop_wall_us()), "older than queue-ttl");
+	arm_expiry(conn);
+}
+
+/* --- one attempt ---------------------------------------------------------------------------- */
+
+static void conn_ended(struct conn *conn, const struct cause *cause);
+static void conn_on_flush(void *owner);
+
+static void conn_ws_opened(void *owner)
+{
+	struct conn *conn = owner;
+	struct msg mark = {.kind = MSG_OPENED, .time_us = loop_wall_us()};
+
+	if (conn->was_open)
+		conn->stats.reconnects++;
+	conn->was_open = conn->tried = true;
+	conn->http_status = 101;
+	conn->peer_code = 0;
+	conn->peer_reason[0] = '\0';
+	conn->open_since_ms = loop_now_ms();
+	conn->greeting = conn->options->on_open;
+	conn_enter(conn, CONN_OPEN);
+	log_info(conn->name, "open: %s%s%s%s%s", ws_address(conn->ws),
+		 *ws_tls(conn->ws) ? ", " : "", ws_tls(conn->ws),
+		 *ws_subprotocol(conn->ws) ? ", subprotocol " : "", ws_subprotocol(conn->ws));
+	spool_append(conn->spool, &mark);
+	if (conn->options->ping_interval_ms)
+		timer_set(&conn->timer, conn->options->ping_interval_ms);
+	loop_later(&conn->flush);
+}
+
+static void conn_ws_message(void *owner, const struct msg *received)
+{
+	struct conn *conn = owner;
+	struct msg msg = *received;
+
+	frame_scan(&msg);
+	conn->stats.received_messages++;
+	conn->stats.received_bytes += msg.len;
+	if (spool_append(conn->spool, &msg) == SPOOL_FULL)
+		ws_pause(conn->ws);
+}
+
+static void conn_spool_eased(void *owner)
+{
+	struct conn *conn = owner;
+
+	if (conn->ws)
+		ws_resume(conn->ws);
+}
+
+/* A reader that stays behind would write a line for every block that goes: one a minute will do. */
+static void conn_spool_missed(void *owner, const char *reader, uint64_t messages, uint64_t bytes)
+{
+	struct conn *conn = owner;
+	uint64_t now = loop_now_ms();
+
+	(void)bytes;
+	conn->loss_pending += messages;
+	if (conn->loss_logged_ms && now - conn->loss_logged_ms < LOSS_LOG_INTERVAL_MS)
+		return;
+	log_warning(conn->name,
+		    "readers are too slow: %" PRIu64 " messages dropped for '%s' and others "
+		    "(raise keep, or set overflow = block)",
+		    conn->loss_pending, reader);
+	conn->loss_logged_ms = now;
+	conn->loss_pending = 0;
+}
+
+static void conn_ws_drained(void *owner)
+{
+	struct conn *conn = owner;
+	struct outbox_loss sent = outbox_written(conn->outbox, ws_written(conn->ws));
+
+	conn->stats.sent_messages += sent.messages;
+	conn->stats.sent_bytes += sent.bytes;
+	conn_on_flush(conn);
+}
+
+static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
+{
+	struct conn *conn = owner;
+
+	(void)ping_mark;
+	conn->stats.rtt_us = rtt_us;
+	if (conn->state == CONN_OPEN && conn->options->ping_interval_ms)
+		timer_set(&conn->timer, conn->options->ping_interval_ms);
+}
+
+/* What became of the messages that the link had, and of the link. */
+static void conn_ws_ended(void *owner, const struct cause *cause)
+{
+	struct conn *conn = owner;
+	struct outbox_loss sent = outbox_written(conn->outbox, ws_written(conn->ws));
+	const char *reason = "";
+
+	conn->stats.sent_messages += sent.messages;
+	conn->stats.sent_bytes += sent.bytes;
+	count_unsent(conn, outbox_rewind(conn->outbox, ws_written(conn->ws)),
+		     "the connection ended in the middle of one");
+	conn->peer_code = ws_close_code(conn->ws, &reason);
+	strncpy(conn->peer_reason, reason, sizeof(conn->peer_reason) - 1);
+	if (!conn->peer_code && conn->state != CONN_CONNECTING)
+		conn->peer_code = 1006; /* RFC 6455 7.1.5: no Close frame was received */
+	if (cause->class == CAUSE_HTTP && cause->code)
+		conn->http_status = cause->code;
+	conn->ws = ws_free(conn->ws);
+	conn_ended(conn, cause);
+}
+
+static const struct ws_events ws_events = {
+	.opened = conn_ws_opened,
+	.message = conn_ws_message,
+	.drained = conn_ws_drained,
+	.pong = conn_ws_pong,
+	.ended = conn_ws_ended,
+};
+
+static void conn_dial_connected(void *owner, struct transport *transport)
+{
+	struct conn *conn = owner;
+	struct cause cause;
+	int r;
+
+	conn->dial = dial_free(conn->dial);
+	r = ws_start(&conn->ws, transport, &conn->url, &conn->options->ws, &ws_events, conn);
+	if (r == 0)
+		return;
+	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start the handshake: %s", strerror(-r));
+	conn_ended(conn, &cause);
+}
+
+static void conn_dial_failed(void *owner, const struct cause *cause)
+{
+	struct conn *conn = owner;
+	struct cause kept = *cause; /* it may belong to the dial */
+
+	conn->dial = dial_free(conn->dial);
+	conn_ended(conn, &kept);
+}
+
+static const struct dial_events dial_events = {
+	.connected = conn_dial_connected,
+	.failed = conn_dial_failed,
+};
+
+static void start_attempt(struct conn *conn)
+{
+	struct cause cause;
+	int r;
+
+	conn->wanted = WANT_BY_POLICY;
+	conn->close_sent = false;
+	conn->http_status = 0;
+	conn->stats.attempts++;
+	conn_enter(conn, CONN_CONNECTING);
+	timer_set(&conn->timer, conn->options->connect_timeout_ms);
+	r = dial_start(&conn->dial, &conn->url, &conn->options->dial, &dial_events, conn);
+	if (r == 0)
+		return;
+	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start to connect: %s", strerror(-r));
+	conn_ended(conn, &cause);
+}
+
+/* --- the end, and what then ----------------------------------------------------------------- */
+
+static bool is_clean(const struct cause *cause)
+{
+	return cause->class == CAUSE_OPERATOR ||
+	       (cause->class == CAUSE_CLOSED && (cause->code == 1000 || cause->code == 1001));
+}
+
+static bool wants_retry(const struct conn *conn, const struct cause *cause)
+{
+	switch (conn->options->reconnect) {
+	case CONN_RECONNECT_NEVER:
+		return false;
+	case CONN_RECONNECT_ON_FAILURE:
+		return !is_clean(cause);
+	default:
+		return true;
+	}
+}
+
+static void wait_and_retry(struct conn *conn, const struct cause *cause, uint64_t open_ms)
+{
+	struct retry_limits limits = {
+		.delay_ms = conn->options->reconnect_delay_ms,
+		.max_ms = conn->options->reconnect_max_ms,
+	};
+	uint64_t delay_ms = retry_delay_ms(&conn->retry, &limits, cause, open_ms);
+
+	conn_enter(conn, CONN_WAITING);
+	conn->retry_due_ms = loop_now_ms() + delay_ms;
+	timer_set(&conn->timer, delay_ms);
+	log_write(LOG_LEVEL_WARNING, conn->name, cause, "%s, trying again in %" PRIu64 ".%" PRIu64 " s",
+		  open_ms ? "connection ended" : "cannot connect", delay_ms / 1000,
+		  delay_ms % 1000 / 100);
+}
+
+static void stay_down(struct conn *conn, const struct cause *cause)
+{
+	bool clean = conn->wanted == WANT_CLOSED || is_clean(cause);
+
+	conn_enter(conn, clean ? CONN_CLOSED : CONN_FAILED);
+	log_write(clean ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, conn->name, cause, "%s",
+		  clean ? "closed" : "failed, and not trying again (reconnect)");
+}
+
+/* The only way out of connecting, open and closing (but for conn_free()). */
+static void conn_ended(struct conn *conn, const struct cause *cause)
+{
+	bool was_up = conn->state == CONN_OPEN || conn->state == CONN_CLOSING;
+	uint64_t open_ms = was_up ? loop_now_ms() - conn->open_since_ms + 1 : 0;
+	struct msg mark = {
+		.kind = MSG_CLOSED,
+		.code = conn->peer_code,
+		.time_us = loop_wall_us(),
+		.data = (const uint8_t *)conn->peer_reason,
+		.len = strlen(conn->peer_reason),
+	};
+
+	conn->tried = true;
+	conn->cause = *cause;
+	if (was_up)
+		spool_append(conn->spool, &mark);
+	if (conn->wanted == WANT_RECONNECT) {
+		log_write(LOG_LEVEL_INFO, conn->name, cause, "connecting again, as asked");
+		start_attempt(conn);
+	} else if (conn->wanted == WANT_CLOSED || !wants_retry(conn, cause)) {
+		stay_down(conn, cause);
+	} else {
+		wait_and_retry(conn, cause, open_ms);
+	}
+	arm_expiry(conn);
+}
+
+/* --- time ----------------------------------------------------------------------------------- */
+
+static void give_up_connecting(struct conn *conn)
+{
+	struct cause cause;
+
+	cause_set(&cause, CAUSE_TIMEOUT, 0, "timed out after %" PRIu64 " ms while %s",
+		  conn->options->connect_timeout_ms,
+		  conn->dial ? dial_step(conn->dial) : "waiting for the answer to the handshake");
+	if (conn->ws) {
+		ws_abort(conn->ws, &cause);
+		return;
+	}
+	conn->dial = dial_free(conn->dial);
+	conn_ended(conn, &cause);
+}
+
+/* The clock runs only from a ping that has really left (websocat #257): ws_silence_ms() knows. */
+static void keep_alive(struct conn *conn)
+{
+	const struct conn_options *options = conn->options;
+	uint64_t silence_ms = ws_silence_ms(conn->ws);
+	struct cause cause;
+
+	if (!ws_ping_outstanding(conn->ws)) {
+		ws_ping(conn->ws);
+		timer_set(&conn->timer, options->ping_timeout_ms ? options->ping_timeout_ms
+								 : options->ping_interval_ms);
+	} else if (options->ping_timeout_ms && silence_ms >= options->ping_timeout_ms) {
+		cause_set(&cause, CAUSE_TIMEOUT, 0,
+			  "ping timeout: the server has been silent for %" PRIu64 " ms", silence_ms);
+		ws_abort(conn->ws, &cause);
+	} else if (options->ping_timeout_ms) {
+		timer_set(&conn->timer, options->ping_timeout_ms - silence_ms);
+	} else {
+		timer_set(&conn->timer, options->ping_interval_ms);
+	}
+}
+
+/* As long as queued messages go on leaving, closing may take longer. */
+static void give_up_closing(struct conn *conn)
+{
+	struct cause cause;
+
+	if (!conn->close_sent && ws_written(conn->ws) != conn->progress) {
+		conn->progress = ws_written(conn->ws);
+		timer_set(&conn->timer, conn->options->close_timeout_ms);
+		return;
+	}
+	cause_set(&cause, CAUSE_OPERATOR, 1006, "closed; the server did not answer within %" PRIu64 " ms",
+		  conn->options->close_timeout_ms);
+	ws_abort(conn->ws, &cause);
+}
+
+static void conn_on_timer(void *owner)
+{
+	struct conn *conn = owner;
+
+	switch (conn->state) {
+	case CONN_CONNECTING:
+		give_up_connecting(conn);
+		break;
+	case CONN_OPEN:
+		keep_alive(conn);
+		break;
+	case CONN_CLOSING:
+		give_up_closing(conn);
+		break;
+	case CONN_WAITING:
+		start_attempt(conn);
+		break;
+	default:
+		break;
+	}
+}
+
+/* --- sending -------------------------------------------------------------------------------- */
+
+static bool next_to_send(struct conn *conn, struct msg *ret, bool *ret_queued)
+{
+	*ret_queued = false;
+	if (conn->greeting && *conn->greeting) {
+		*ret = (struct msg){
+			.kind = (uint8_t)conn->options->type,
+			.data = (const uint8_t *)*conn->greeting,
+			.len = strlen(*conn->greeting),
+		};
+		return true;
+	}
+	*ret_queued = true;
+	return (conn->state == CONN_OPEN || conn->drain) && outbox_next(conn->outbox, ret);
+}
+
+static int send_one(struct conn *conn, const struct msg *msg, bool queued)
+{
+	uint64_t start = ws_queued(conn->ws), end;
+	int r = ws_send(conn->ws, msg, &end);
+
+	if (r < 0)
+		return r;
+	if (queued)
+		outbox_take(conn->outbox, start, end);
+	else
+		conn->greeting++;
+	return 0;
+}
+
+static void send_close(struct conn *conn)
+{
+	conn->close_sent = true;
+	timer_set(&conn->timer, conn->options->close_timeout_ms);
+	ws_close(conn->ws, conn->close_code, conn->close_why ? conn->close_why : "");
+}
+
+/* Once per wake-up, whatever was queued meanwhile: many messages, one write. */
+static void conn_on_flush(void *owner)
+{
+	struct conn *conn = owner;
+	struct cause cause;
+	struct msg msg;
+	bool queued;
+	int r = 0;
+
+	if ((conn->state != CONN_OPEN && conn->state != CONN_CLOSING) || conn->close_sent)
+		return;
+	if (conn->options->outbox.ttl_ms)
+		conn_on_expiry(conn);
+	while (r == 0 && ws_writable(conn->ws) && next_to_send(conn, &msg, &queued))
+		r = send_one(conn, &msg, queued);
+	if (r < 0) {
+		cause_set(&cause, CAUSE_LOCAL, -r, "cannot send: %s", strerror(-r));
+		ws_abort(conn->ws, &cause);
+		return;
+	}
+	ws_flush(conn->ws);
+	if (conn->state == CONN_CLOSING && ws_writable(conn->ws) && !next_to_send(conn, &msg, &queued))
+		send_close(conn);
+}
+
+static bool acceptable(const struct conn *conn, const struct msg *msg, const char **ret_problem)
+{
+	if (msg->len > conn->options->ws.max_message_bytes) {
+		*ret_problem = "is longer than max-message";
+		return false;
+	}
+	if (msg->kind == MSG_TEXT && !utf8_valid(msg->data, msg->len)) {
+		*ret_problem = "is not UTF-8, which text messages must be (RFC 6455 5.6; type = binary "
+			       "takes any bytes)";
+		return false;
+	}
+	return true;
+}
+
+int conn_send(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter,
+	      const char **ret_problem)
+{
+	struct msg stamped = *msg;
+	int r;
+
+	if (!acceptable(conn, msg, ret_problem)) {
+		conn_count_rejected(conn);
+		return CONN_REFUSED;
+	}
+	stamped.time_us = loop_wall_us();
+	r = outbox_put(conn->outbox, &stamped, waiter);
+	if (r != OUTBOX_OK)
+		return r < 0 ? r : CONN_FULL;
+	if (conn->state == CONN_OPEN)
+		loop_later(&conn->flush);
+	else
+		arm_expiry(conn);
+	return CONN_QUEUED;
+}
+
+void conn_count_rejected(struct conn *conn)
+{
+	conn->stats.rejected_messages++;
+}
+
+/* --- orders --------------------------------------------------------------------------------- */
+
+static int set_url(struct conn *conn, const char *text)
+{
+	struct url url;
+	const char *problem;
+	int r = url_parse(&url, text, &problem);
+
+	if (r < 0)
+		return r;
+	url_done(&conn->url);
+	conn->url = url;
+	return 0;
+}
+
+int conn_new(struct conn **ret, const char *name, const struct conn_options *options,
+	     struct records_pool *pool)
+{
+	static const struct spool_events spool_events = {conn_spool_eased, conn_spool_missed};
+	struct conn *conn = calloc(1, sizeof(*conn));
+	int r;
+
+	if (!conn)
+		return -ENOMEM;
+	list_init(&conn->watches);
+	later_init(&conn->flush, conn_on_flush, conn);
+	later_init(&conn->notify, conn_on_notify, conn);
+	conn->options = options;
+	conn->state = CONN_CLOSED;
+	conn->since_us = loop_wall_us();
+	if (getrandom(&conn->retry.random, sizeof(conn->retry.random), 0) < 0)
+		conn->retry.random = conn->since_us;
+	conn->name = strdup(name);
+	r = conn->name ? set_url(conn, options->url) : -ENOMEM;
+	if (r == 0)
+		r = timer_init(&conn->timer, conn_on_timer, conn);
+	if (r == 0)
+		r = timer_init(&conn->expiry, conn_on_expiry, conn);
+	if (r == 0)
+		r = outbox_new(&conn->outbox, &options->outbox);
+	if (r == 0)
+		r = spool_new(&conn->spool, &options->spool, pool, &spool_events, conn);
+	if (r < 0) {
+		conn_free(conn);
+		return r;
+	}
+	*ret = conn;
+	return 0;
+}
+
+struct conn *conn_free(struct conn *conn)
+{
+	if (!conn)
+		return NULL;
+	while (!list_empty(&conn->watches))
+		list_remove(conn->watches.next);
+	conn->dial = dial_free(conn->dial);
+	conn->ws = ws_free(conn->ws);
+	later_cancel(&conn->flush);
+	later_cancel(&conn->notify);
+	timer_done(&conn->timer);
+	timer_done(&conn->expiry);
+	conn->outbox = outbox_free(conn->outbox);
+	conn->spool = spool_free(conn->spool);
+	url_done(&conn->url);
+	free(conn->close_why);
+	free(conn->name);
+	free(conn);
+	return NULL;
+}
+
+int conn_set_options(struct conn *conn, const struct conn_options *options)
+{
+	bool dialing = conn->state == CONN_CONNECTING;
+	int r;
+
+	if (dialing) { /* it looks at the old options until it is open */
+		conn->dial = dial_free(conn->dial);
+		conn->ws = ws_free(conn->ws);
+	}
+	r = strcmp(conn->options->url, options->url) == 0 ? 0 : set_url(conn, options->url);
+	if (r < 0)
+		return r;
+	conn->options = options;
+	conn->greeting = NULL;
+	if (dialing)
+		start_attempt(conn);
+	spool_set_options(conn->spool, &options->spool);
+	outbox_set_options(conn->outbox, &options->outbox);
+	if (conn->state == CONN_OPEN) {
+		timer_cancel(&conn->timer);
+		if (options->ping_interval_ms)
+			timer_set(&conn->timer, options->ping_interval_ms);
+	}
+	return 0;
+}
+
+void conn_open(struct conn *conn)
+{
+	if (conn->state == CONN_CLOSED || conn->state == CONN_FAILED || conn->state == CONN_WAITING)
+		start_attempt(conn);
+	else if (conn->state == CONN_CLOSING)
+		conn->wanted = WANT_RECONNECT;
+}
+
+static void drop_attempt(struct conn *conn)
+{
+	struct cause cause;
+
+	conn->dial = dial_free(conn->dial);
+	conn->ws = ws_free(conn->ws);
+	cause_set(&cause, CAUSE_OPERATOR, 0, "%s", conn->close_why ? conn->close_why : "asked to");
+	conn_ended(conn, &cause);
+}
+
+/* Bring the connection down, and then go where it is wanted. */
+static void take_down(struct conn *conn, enum wanted wanted, uint16_t code, const char *why,
+		      bool drain)
+{
+	conn->wanted = wanted;
+	free(conn->close_why);
+	conn->close_why = strdup(why); /* without memory there is just no reason given */
+	conn->close_code = code;
+	conn->drain = drain;
+	switch (conn->state) {
+	case CONN_OPEN:
+		conn_enter(conn, CONN_CLOSING);
+		conn->progress = ws_written(conn->ws);
+		timer_set(&conn->timer, conn->options->close_timeout_ms);
+		loop_later(&conn->flush);
+		break;
+	case CONN_CONNECTING:
+		drop_attempt(conn);
+		break;
+	case CONN_WAITING:
+	case CONN_FAILED:
+	case CONN_CLOSED:
+		if (wanted == WANT_RECONNECT)
+			start_attempt(conn);
+		else if (conn->state != CONN_CLOSED)
+			conn_enter(conn, CONN_CLOSED);
+		break;
+	default:
+		break;
+	}
+}
+
+void conn_close(struct conn *conn, uint16_t code, const char *why)
+{
+	take_down(conn, WANT_CLOSED, code, why, true);
+}
+
+void conn_pause(struct conn *conn)
+{
+	take_down(conn, WANT_CLOSED, 1000, "paused", false);
+}
+
+void conn_reconnect(struct conn *conn)
+{
+	take_down(conn, WANT_RECONNECT, 1000, "reconnecting", false);
+}
+
+void conn_finish(struct conn *conn)
+{
+	if (conn->state == CONN_OPEN)
+		take_down(conn, WANT_BY_POLICY, 1000, "", true);
+}
+
+/* --- watches and questions ------------------------------------------------------------------ */
+
+void conn_watch_add(struct conn *conn, struct conn_watch *watch)
+{
+	list_append(&conn->watches, &watch->link);
+}
+
+void conn_watch_remove(struct conn_watch *watch)
+{
+	list_remove(&watch->link);
+}
+
+const char *conn_name(const struct conn *conn)
+{
+	return conn->name;
+}
+
+const struct conn_options *conn_options(const struct conn *conn)
+{
+	return conn->options;
+}
+
+const struct url *conn_url(const struct conn *conn)
+{
+	return &conn->url;
+}
+
+struct spool *conn_spool(struct conn *conn)
+{
+	return conn->spool;
+}
+
+struct outbox *conn_outbox(struct conn *conn)
+{
+	return conn->outbox;
+}
+
+enum conn_state conn_state(const struct conn *conn)
+{
+	return conn->state;
+}
+
+uint64_t conn_since_us(const struct conn *conn)
+{
+	return conn->since_us;
+}
+
+const struct cause *conn_cause(const struct conn *conn)
+{
+	return &conn->cause;
+}
+
+uint16_t conn_close_code(const struct conn *conn, const char **ret_reason)
+{
+	*ret_reason = conn->peer_reason;
+	return conn->peer_code;
+}
+
+int conn_http_status(const struct conn *conn)
+{
+	return conn->http_status;
+}
+
+const struct conn_stats *conn_get_stats(const struct conn *conn)
+{
+	return &conn->stats;
+}
+
+struct ws *conn_ws(struct conn *conn)
+{
+	return conn->state == CONN_OPEN || conn->state == CONN_CLOSING ? conn->ws : NULL;
+}
+
+uint64_t conn_retry_in_ms(const struct conn *conn)
+{
+	uint64_t now = loop_now_ms();
+
+	return conn->state == CONN_WAITING && conn->retry_due_ms > now ? conn->retry_due_ms - now : 0;
+}
+
+bool conn_tried(const struct conn *conn)
+{
+	return conn->tried || conn->state == CONN_CLOSED;
+}
+
+bool conn_is_idle(const struct conn *conn)
+{
+	return outbox_empty(conn->outbox);
+}

@@ -1,0 +1,301 @@
+/* outbox - see outbox.h.
+ *
+ * A log of the same kind as the spool, with two places in it: everything before `head` has left and
+ * was released, everything from `next` on has not been given to the link.  Between them lies what the
+ * link has; each such record bears the stream positions that it covers. */
+#include "conn/outbox.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn/records.h"
+
+enum { BLOCK_MAX = 64 * 1024 };
+
+/* Behind each payload: what the message covers in the stream, once it was taken. */
+struct span {
+	uint64_t start, end;
+};
+
+struct place {
+	struct block *block; /* NULL: at the beginning of whatever comes */
+	size_t offset;
+};
+
+struct outbox {
+	struct records records;
+	struct outbox_options options;
+	struct place head, next;
+	struct list waiters;
+	uint64_t messages, bytes; /* from head on */
+	uint64_t taken;           /* messages between head and next */
+};
+
+int outbox_new(struct outbox **ret, const struct outbox_options *options)
+{
+	struct outbox *outbox = calloc(1, sizeof(*outbox));
+
+	if (!outbox)
+		return -ENOMEM;
+	outbox->options = *options;
+	records_init(&outbox->records, BLOCK_MAX, NULL);
+	list_init(&outbox->waiters);
+	*ret = outbox;
+	return 0;
+}
+
+struct outbox *outbox_free(struct outbox *outbox)
+{
+	if (!outbox)
+		return NULL;
+	while (!list_empty(&outbox->waiters))
+		list_remove(outbox->waiters.next);
+	records_done(&outbox->records);
+	free(outbox);
+	return NULL;
+}
+
+void outbox_set_options(struct outbox *outbox, const struct outbox_options *options)
+{
+	outbox->options = *options;
+}
+
+/* --- records -------------------------------------------------------------------------------- */
+
+static uint32_t payload_len(const struct record *record)
+{
+	return record->len - (uint32_t)sizeof(struct span);
+}
+
+static struct span get_span(const struct record *record)
+{
+	struct span span;
+
+	memcpy(&span, record->data + payload_len(record), sizeof(span));
+	return span;
+}
+
+static void set_span(struct record *record, struct span span)
+{
+	memcpy(record->data + payload_len(record), &span, sizeof(span));
+}
+
+/* The record at PLACE, which is moved over the seam between blocks if it stands there. */
+static struct record *record_at(const struct outbox *outbox, struct place *place)
+{
+	if (!place->block) {
+		place->block = records_oldest(&outbox->records);
+		place->offset = 0;
+	}
+	while (place->block && place->offset == place->block->used) {
+		struct block *after = records_after(&outbox->records, place->block);
+
+		if (!after)
+			return NULL;
+		*place = (struct place){.block = after};
+	}
+	return place->block ? block_record(place->block, place->offset) : NULL;
+}
+
+static void step(struct place *place, const struct record *record)
+{
+	place->offset += record_size(record->len);
+}
+
+/* --- putting -------------------------------------------------------------------------------- */
+
+static bool has_room(const struct outbox *outbox, uint64_t bytes)
+{
+	return outbox->messages == 0 || outbox->bytes + bytes <= outbox->options.queue_bytes;
+}
+
+int outbox_put(struct outbox *outbox, const struct msg *msg, struct outbox_waiter *waiter)
+{
+	struct record *record;
+	int r;
+
+	/* Those who wait go first, or a busy writer would starve them. */
+	if (!has_room(outbox, msg->len) || (waiter && !list_empty(&outbox->waiters))) {
+		if (waiter && !list_linked(&waiter->link))
+			list_append(&outbox->waiters, &waiter->link);
+		return OUTBOX_FULL;
+	}
+	r = records_append(&outbox->records, (uint32_t)(msg->len + sizeof(struct span)), true, &record);
+	if (r < 0)
+		return r;
+	record->kind = msg->kind;
+	record->stamp = msg->time_us;
+	if (msg->len > 0)
+		memcpy(record->data, msg->data, msg->len);
+	outbox->messages++;
+	outbox->bytes += msg->len;
+	return OUTBOX_OK;
+}
+
+void outbox_forget(struct outbox_waiter *waiter)
+{
+	list_remove(&waiter->link);
+}
+
+/* Woken one by one and only while there is room: each may fill it again.  The list is walked at most
+ * once, since those still refused come back to its end. */
+static void wake_waiters(struct outbox *outbox)
+{
+	struct list due;
+
+	if (list_empty(&outbox->waiters) || outbox->bytes > outbox->options.queue_bytes / 2)
+		return;
+	list_init(&due);
+	list_move_all(&due, &outbox->waiters);
+	while (!list_empty(&due)) {
+		struct outbox_waiter *waiter = list_first(&due, struct outbox_waiter, link);
+
+		list_remove(&waiter->link);
+		waiter->room(waiter->owner);
+	}
+}
+
+/* --- taking --------------------------------------------------------------------------------- */
+
+bool outbox_next(struct outbox *outbox, struct msg *ret)
+{
+	struct record *record = record_at(outbox, &outbox->next);
+
+	if (!record)
+		return false;
+	*ret = (struct msg){
+		.kind = record->kind,
+		.time_us = record->stamp,
+		.data = record->data,
+		.len = payload_len(record),
+	};
+	return true;
+}
+
+void outbox_take(struct outbox *outbox, uint64_t start, uint64_t end)
+{
+	struct record *record = record_at(outbox, &outbox->next);
+
+	set_span(record, (struct span){.start = start, .end = end});
+	step(&outbox->next, record);
+	outbox->taken++;
+}
+
+/* Blocks that lie wholly before `head` are not needed any more; nor is anything when all is out. */
+static void release_blocks(struct outbox *outbox)
+{
+	if (outbox->messages == 0) {
+		while (records_oldest(&outbox->records))
+			records_drop_oldest(&outbox->records);
+		records_trim(&outbox->records);
+		outbox->head = outbox->next = (struct place){0};
+		return;
+	}
+	while (outbox->head.block && records_oldest(&outbox->records) != outbox->head.block)
+		records_drop_oldest(&outbox->records);
+}
+
+static struct outbox_loss release_head(struct outbox *outbox, const struct record *record)
+{
+	struct outbox_loss released = {.messages = 1, .bytes = payload_len(record)};
+
+	step(&outbox->head, record);
+	outbox->messages--;
+	outbox->bytes -= released.bytes;
+	if (outbox->taken > 0)
+		outbox->taken--;
+	else
+		outbox->next = outbox->head;
+	return released;
+}
+
+static void add(struct outbox_loss *sum, struct outbox_loss more)
+{
+	sum->messages += more.messages;
+	sum->bytes += more.bytes;
+}
+
+struct outbox_loss outbox_written(struct outbox *outbox, uint64_t position)
+{
+	struct outbox_loss released = {0};
+	struct record *record;
+
+	while (outbox->taken > 0 && (record = record_at(outbox, &outbox->head)) &&
+	       get_span(record).end <= position)
+		add(&released, release_head(outbox, record));
+	if (released.messages > 0) {
+		release_blocks(outbox);
+		wake_waiters(outbox);
+	}
+	return released;
+}
+
+/* At most one message is half out, and it is the first: the link writes in order. */
+struct outbox_loss outbox_rewind(struct outbox *outbox, uint64_t position)
+{
+	struct outbox_loss lost = {0};
+	struct record *record;
+
+	while (outbox->taken > 0 && (record = record_at(outbox, &outbox->head)) &&
+	       get_span(record).start < position)
+		add(&lost, release_head(outbox, record));
+	outbox->next = outbox->head;
+	outbox->taken = 0;
+	release_blocks(outbox);
+	wake_waiters(outbox);
+	return lost;
+}
+
+uint64_t outbox_next_expiry_us(const struct outbox *outbox)
+{
+	struct place place = outbox->head;
+	const struct record *record = record_at(outbox, &place);
+
+	if (!outbox->options.ttl_ms || outbox->taken > 0 || !record)
+		return 0;
+	return record->stamp + outbox->options.ttl_ms * 1000;
+}
+
+struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t wall_us)
+{
+	struct outbox_loss lost = {0};
+	struct record *record;
+	uint64_t due;
+
+	while ((due = outbox_next_expiry_us(outbox)) != 0 && due <= wall_us &&
+	       (record = record_at(outbox, &outbox->head)))
+		add(&lost, release_head(outbox, record));
+	if (lost.messages > 0) {
+		release_blocks(outbox);
+		wake_waiters(outbox);
+	}
+	return lost;
+}
+
+struct outbox_loss outbox_clear(struct outbox *outbox)
+{
+	struct outbox_loss lost = {0};
+	struct record *record;
+
+	if (outbox->taken > 0)
+		return lost;
+	while ((record = record_at(outbox, &outbox->head)))
+		add(&lost, release_head(outbox, record));
+	release_blocks(outbox);
+	wake_waiters(outbox);
+	return lost;
+}
+
+bool outbox_empty(const struct outbox *outbox)
+{
+	return outbox->messages == 0;
+}
+
+void outbox_get_stats(const struct outbox *outbox, struct outbox_stats *ret)
+{
+	*ret = (struct outbox_stats){
+		.queued_messages = outbox->messages,
+		.queued_bytes = outbox->bytes,
+	};
+}

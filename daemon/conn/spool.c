@@ -1,0 +1,487 @@
+/* spool - see spool.h.
+ *
+ * The hot path is spool_append(): one test for room, one copy, one look at the list of waiting
+ * cursors.  All that has to do with age, bounds and slow readers happens when a new block is needed,
+ * which is once in thousands of messages. */
+#include "conn/spool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/loop.h"
+
+enum { BLOCK_MAX = 1024 * 1024 };
+
+struct spool {
+	struct records records;
+	struct spool_options options;
+	struct spool_events events;
+	void *owner;
+	struct list cursors;
+	struct list waiting;
+	struct list pool_link;
+	struct record *newest; /* the newest message, in newest_block */
+	struct block *newest_block;
+	bool full;
+	uint64_t dropped_messages, dropped_bytes;
+};
+
+static size_t block_max_for(uint64_t keep_bytes)
+{
+	uint64_t size = keep_bytes / 8;
+
+	return size < BLOCK_MAX ? size : BLOCK_MAX;
+}
+
+int spool_new(struct spool **ret, const struct spool_options *options, struct records_pool *pool,
+	      const struct spool_events *events, void *owner)
+{
+	struct spool *spool = calloc(1, sizeof(*spool));
+
+	if (!spool)
+		return -ENOMEM;
+	spool->options = *options;
+	spool->events = *events;
+	spool->owner = owner;
+	records_init(&spool->records, block_max_for(options->keep_bytes), pool);
+	list_init(&spool->cursors);
+	list_init(&spool->waiting);
+	if (pool)
+		list_append(&pool->spools, &spool->pool_link);
+	*ret = spool;
+	return 0;
+}
+
+struct spool *spool_free(struct spool *spool)
+{
+	if (!spool)
+		return NULL;
+	list_remove(&spool->pool_link);
+	records_done(&spool->records);
+	free(spool);
+	return NULL;
+}
+
+void spool_set_options(struct spool *spool, const struct spool_options *options)
+{
+	spool->options = *options;
+	spool->records.block_max = block_max_for(options->keep_bytes);
+}
+
+/* --- forgetting ----------------------------------------------------------------------------- */
+
+static uint64_t end_seq(const struct spool *spool, const struct block *block)
+{
+	const struct block *next = records_after(&spool->records, block);
+
+	return next ? next->first_seq : spool->records.next_seq;
+}
+
+static bool is_message(const struct record *record)
+{
+	return record->kind == MSG_TEXT || record->kind == MSG_BINARY;
+}
+
+/* Bytes of the messages of this block from OFFSET on. */
+static uint64_t payload_from(const struct block *block, size_t offset)
+{
+	const struct record *record;
+	uint64_t bytes = 0;
+
+	if (offset == 0)
+		return block->payload;
+	for (; (record = block_record(block, offset)); offset += record_size(record->len))
+		if (is_message(record))
+			bytes += record->len;
+	return bytes;
+}
+
+static void cursor_missed(struct cursor *cursor, uint64_t messages, uint64_t bytes)
+{
+	struct spool *spool = cursor->spool;
+
+	if (messages == 0)
+		return;
+	cursor->missed += messages;
+	if (cursor->jumped)
+		cursor->jumped(cursor->owner, messages);
+	if (spool->events.missed)
+		spool->events.missed(spool->owner, cursor->label, messages, bytes);
+}
+
+/* The oldest block goes.  Readers that stand in it jump to the next one and are told; what the
+ * furthest of them missed is lost once, however many missed it. */
+static void drop_oldest(struct spool *spool)
+{
+	struct block *block = records_oldest(&spool->records);
+	struct block *next = records_after(&spool->records, block);
+	uint64_t behind_it = end_seq(spool, block), lost = 0, lost_bytes = 0;
+	struct cursor *cursor, *following;
+
+	list_for_each_safe(cursor, following, &spool->cursors, link) {
+		uint64_t messages, bytes;
+
+		if (cursor->at.block != block)
+			continue;
+		messages = cursor->newest_only ? 0 : behind_it - cursor->at.seq;
+		bytes = messages ? payload_from(block, cursor->at.offset) : 0;
+		cursor->at = (struct position){.block = next, .seq = behind_it};
+		if (messages > lost) {
+			lost = messages;
+			lost_bytes = bytes;
+		}
+		cursor_missed(cursor, messages, bytes);
+	}
+	spool->dropped_messages += lost;
+	spool->dropped_bytes += lost_bytes;
+	if (spool->newest_block == block)
+		spool->newest_block = NULL;
+	records_drop_oldest(&spool->records);
+}
+
+/* Is the oldest block still wanted by somebody for whom we were asked to wait? */
+static bool oldest_is_wanted(const struct spool *spool)
+{
+	const struct block *oldest = records_oldest(&spool->records);
+	const struct cursor *cursor;
+
+	if (spool->options.overflow != SPOOL_BLOCK)
+		return false;
+	list_for_each(cursor, &spool->cursors, link)
+		if (cursor->live && cursor->at.block == oldest && !cursor_at_end(cursor))
+			return true;
+	return false;
+}
+
+static uint64_t age_limit_us(const struct spool *spool)
+{
+	uint64_t now = loop_wall_us(), age = spool->options.keep_age_ms * 1000;
+
+	return spool->options.keep_age_ms && now > age ? now - age : 0;
+}
+
+/* A block is too old as a whole when the one behind it begins with something too old. */
+static bool oldest_is_aged(const struct spool *spool, uint64_t limit_us)
+{
+	struct block *oldest = records_oldest(&spool->records);
+	struct block *next = oldest ? records_after(&spool->records, oldest) : NULL;
+	const struct record *first = next ? block_record(next, 0) : NULL;
+
+	return limit_us && first && first->stamp < limit_us;
+}
+
+/* Before a block of BYTES is added: keep within `keep`. */
+static void trim(struct spool *spool, size_t bytes)
+{
+	while (oldest_is_aged(spool, age_limit_us(spool)))
+		drop_oldest(spool);
+	while (records_oldest(&spool->records) &&
+	       spool->records.bytes + bytes > spool->options.keep_bytes) {
+		if (oldest_is_wanted(spool)) {
+			spool->full = true;
+			return;
+		}
+		drop_oldest(spool);
+	}
+}
+
+/* The pool is used up: whoever holds most gives up his oldest block.  False: nobody has anything. */
+static bool take_from_the_largest(struct spool *spool)
+{
+	struct spool *candidate, *largest = NULL;
+
+	list_for_each(candidate, &spool->records.pool->spools, pool_link)
+		if (records_oldest(&candidate->records) &&
+		    (!largest || candidate->records.bytes > largest->records.bytes))
+			largest = candidate;
+	if (!largest)
+		return false;
+	drop_oldest(largest);
+	records_trim(&largest->records);
+	return true;
+}
+
+static void lose_one(struct spool *spool, const struct msg *msg)
+{
+	struct cursor *cursor;
+
+	spool->dropped_messages++;
+	spool->dropped_bytes += msg->len;
+	list_for_each(cursor, &spool->cursors, link)
+		if (!cursor->newest_only)
+			cursor_missed(cursor, 1, msg->len);
+}
+
+/* --- appending ------------------------------------------------------------------------------ */
+
+static int append_record(struct spool *spool, const struct msg *msg, struct record **ret)
+{
+	bool counts = msg->kind == MSG_TEXT || msg->kind == MSG_BINARY;
+	size_t bytes;
+	int r;
+
+	if (records_needs_block(&spool->records, (uint32_t)msg->len, &bytes))
+		trim(spool, bytes);
+	do {
+		r = records_append(&spool->records, (uint32_t)msg->len, counts, ret);
+	} while (r == -ENOBUFS && take_from_the_largest(spool));
+	return r == -ENOBUFS ? -ENOMEM : r;
+}
+
+static void wake_waiting(struct spool *spool)
+{
+	struct list ready;
+
+	list_init(&ready);
+	list_move_all(&ready, &spool->waiting);
+	while (!list_empty(&ready)) {
+		struct cursor *cursor = list_first(&ready, struct cursor, waiting);
+
+		list_remove(&cursor->waiting);
+		cursor->ready(cursor->owner);
+	}
+}
+
+int spool_append(struct spool *spool, const struct msg *msg)
+{
+	struct record *record;
+	int r = append_record(spool, msg, &record);
+
+	if (r < 0) {
+		if (msg->kind == MSG_TEXT || msg->kind == MSG_BINARY)
+			lose_one(spool, msg);
+		return r;
+	}
+	record->kind = msg->kind;
+	record->flags = msg->flags;
+	record->code = msg->code;
+	record->stamp = msg->time_us;
+	if (msg->len > 0)
+		memcpy(record->data, msg->data, msg->len);
+	if (is_message(record)) {
+		spool->newest = record;
+		spool->newest_block = list_last(&spool->records.blocks, struct block, link);
+	}
+	if (!list_empty(&spool->waiting))
+		wake_waiting(spool);
+	return spool->full ? SPOOL_FULL : SPOOL_OK;
+}
+
+bool spool_full(const struct spool *spool)
+{
+	return spool->full;
+}
+
+static void view(const struct record *record, struct msg *ret)
+{
+	*ret = (struct msg){
+		.kind = record->kind,
+		.flags = record->flags,
+		.code = record->code,
+		.time_us = record->stamp,
+		.data = record->data,
+		.len = record->len,
+	};
+}
+
+bool spool_newest(const struct spool *spool, struct msg *ret)
+{
+	if (!spool->newest_block)
+		return false;
+	view(spool->newest, ret);
+	return true;
+}
+
+uint64_t spool_next_seq(const struct spool *spool)
+{
+	return spool->records.next_seq;
+}
+
+void spool_get_stats(const struct spool *spool, struct spool_stats *ret)
+{
+	const struct block *oldest = records_oldest(&spool->records), *block;
+
+	*ret = (struct spool_stats){
+		.dropped_messages = spool->dropped_messages,
+		.dropped_bytes = spool->dropped_bytes,
+	};
+	if (!oldest)
+		return;
+	ret->kept_messages = spool->records.next_seq - oldest->first_seq;
+	list_for_each(block, &spool->records.blocks, link)
+		ret->kept_bytes += block->payload;
+}
+
+/* --- readers -------------------------------------------------------------------------------- */
+
+static struct position newest_position(const struct spool *spool)
+{
+	struct block *block = list_last(&spool->records.blocks, struct block, link);
+
+	return (struct position){
+		.block = block,
+		.offset = block ? block->used : 0,
+		.seq = spool->records.next_seq,
+	};
+}
+
+static struct position oldest_position(const struct spool *spool)
+{
+	struct block *block = records_oldest(&spool->records);
+
+	return (struct position){
+		.block = block,
+		.seq = block ? block->first_seq : spool->records.next_seq,
+	};
+}
+
+void cursor_open(struct cursor *cursor, struct spool *spool, enum cursor_from from,
+		 const char *label, void (*ready)(void *owner), void *owner)
+{
+	*cursor = (struct cursor){
+		.spool = spool,
+		.label = label,
+		.ready = ready,
+		.owner = owner,
+	};
+	cursor->at = from == CURSOR_OLDEST ? oldest_position(spool) : newest_position(spool);
+	list_append(&spool->cursors, &cursor->link);
+}
+
+/* The reader that held the line may have moved, or gone.  Eased only when there is a good part of
+ * `keep` to go, so that reading does not stop and start with every message. */
+static void check_eased(struct spool *spool)
+{
+	struct block *oldest;
+
+	if (!spool->full)
+		return;
+	while ((oldest = records_oldest(&spool->records)) && !oldest_is_wanted(spool) &&
+	       spool->records.bytes > spool->options.keep_bytes / 4 * 3)
+		drop_oldest(spool);
+	if (oldest && spool->records.bytes > spool->options.keep_bytes / 4 * 3)
+		return;
+	spool->full = false;
+	if (spool->events.eased)
+		spool->events.eased(spool->owner);
+}
+
+void cursor_close(struct cursor *cursor)
+{
+	struct spool *spool = cursor->spool;
+
+	if (!spool)
+		return;
+	list_remove(&cursor->link);
+	list_remove(&cursor->waiting);
+	cursor->spool = NULL;
+	check_eased(spool);
+}
+
+void cursor_set_live(struct cursor *cursor, bool live)
+{
+	cursor->live = live;
+	if (!live)
+		check_eased(cursor->spool);
+}
+
+void cursor_to_newest(struct cursor *cursor)
+{
+	cursor->at = newest_position(cursor->spool);
+	check_eased(cursor->spool);
+}
+
+/* Step over the seam between two blocks, and out of the empty log that a cursor may have begun in. */
+static void settle(const struct spool *spool, struct position *at)
+{
+	if (!at->block) {
+		at->block = records_oldest(&spool->records);
+		at->offset = 0;
+	}
+	while (at->block && at->offset == at->block->used) {
+		struct block *next = records_after(&spool->records, at->block);
+
+		if (!next)
+			return;
+		at->block = next;
+		at->offset = 0;
+	}
+}
+
+static void step(struct position *at, const struct record *record)
+{
+	at->offset += record_size(record->len);
+	if (is_message(record))
+		at->seq++;
+}
+
+/* What is older than keep-age is as good as gone, though its block still stands. */
+static void skip_aged(struct cursor *cursor, struct position *at)
+{
+	uint64_t limit_us = age_limit_us(cursor->spool), messages = 0, bytes = 0;
+	const struct record *record;
+
+	for (;;) {
+		settle(cursor->spool, at);
+		record = at->block ? block_record(at->block, at->offset) : NULL;
+		if (!record || record->stamp >= limit_us)
+			break;
+		if (is_message(record)) {
+			messages++;
+			bytes += record->len;
+		}
+		step(at, record);
+	}
+	if (messages == 0)
+		return;
+	cursor->spool->dropped_messages += messages;
+	cursor->spool->dropped_bytes += bytes;
+	cursor_missed(cursor, messages, bytes);
+}
+
+bool cursor_read(struct cursor *cursor, struct position *at, struct msg *ret)
+{
+	const struct record *record;
+
+	if (cursor->spool->options.keep_age_ms)
+		skip_aged(cursor, at);
+	settle(cursor->spool, at);
+	record = at->block ? block_record(at->block, at->offset) : NULL;
+	if (!record)
+		return false;
+	view(record, ret);
+	step(at, record);
+	return true;
+}
+
+void cursor_commit(struct cursor *cursor, const struct position *at)
+{
+	cursor->at = *at;
+	check_eased(cursor->spool);
+}
+
+bool cursor_at_end(const struct cursor *cursor)
+{
+	struct position at = cursor->at;
+
+	settle(cursor->spool, &at);
+	return !at.block || at.offset == at.block->used;
+}
+
+void cursor_wait(struct cursor *cursor)
+{
+	if (!list_linked(&cursor->waiting))
+		list_append(&cursor->spool->waiting, &cursor->waiting);
+}
+
+uint64_t cursor_behind(const struct cursor *cursor)
+{
+	return cursor->spool->records.next_seq - cursor->at.seq;
+}
+
+struct block *cursor_hold(const struct position *after)
+{
+	block_pin(after->block);
+	return after->block;
+}

@@ -1,0 +1,248 @@
+/* intake - see intake.h. */
+#include "endpoint/intake.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "base/loop.h"
+
+enum { READS_PER_TURN = 4 }; /* of LOOP_SCRATCH_BYTES each: then others have their turn */
+
+struct intake {
+	int fd;
+	struct conn *conn;
+	struct event *readable;
+	struct later again;
+	struct outbox_waiter waiter;
+	struct decoder decoder;
+	struct buf held; /* the message that found the queue full */
+	uint8_t held_kind;
+	bool holding; /* and therefore not reading */
+	bool ended;   /* end of stream was seen, and is still to be told */
+	bool broken;
+	struct intake_stats stats;
+	const struct intake_events *events;
+	void *owner;
+};
+
+static void intake_read(struct intake *intake);
+
+static void refuse(struct intake *intake, const char *problem, bool broken)
+{
+	intake->stats.refused++;
+	if (intake->events->refused)
+		intake->events->refused(intake->owner, problem, broken);
+}
+
+/* The decoder goes on where it was, once there is room for this one. */
+static void hold(struct intake *intake, const struct msg *msg)
+{
+	if (buf_append(&intake->held, msg->data, msg->len) < 0 || decoder_keep(&intake->decoder) < 0) {
+		outbox_forget(&intake->waiter);
+		refuse(intake, "was lost: out of memory", false);
+		conn_count_rejected(intake->conn);
+		return;
+	}
+	intake->held_kind = msg->kind;
+	intake->holding = true;
+}
+
+static void take_message(struct intake *intake, const struct msg *msg)
+{
+	const char *problem = "";
+	int r = conn_send(intake->conn, msg, &intake->waiter, &problem);
+
+	switch (r) {
+	case CONN_QUEUED:
+		intake->stats.messages++;
+		break;
+	case CONN_FULL:
+		hold(intake, msg);
+		break;
+	case CONN_REFUSED:
+		refuse(intake, problem, false);
+		break;
+	default:
+		refuse(intake, "was lost: out of memory", false);
+		conn_count_rejected(intake->conn);
+	}
+}
+
+static void take_outcome(struct intake *intake, int outcome, const struct msg *msg,
+			 const char *problem)
+{
+	if (outcome == DECODER_MSG) {
+		take_message(intake, msg);
+		return;
+	}
+	conn_count_rejected(intake->conn);
+	intake->broken = outcome == DECODER_BROKEN;
+	refuse(intake, outcome < 0 ? "was lost: out of memory" : problem, intake->broken);
+}
+
+/* All records that the decoder has.  False: the queue is full, or the stream is broken. */
+static bool deliver(struct intake *intake)
+{
+	const char *problem = "";
+	struct msg msg;
+	int outcome;
+
+	while (!intake->holding && !intake->broken &&
+	       (outcome = decoder_next(&intake->decoder, &msg, &problem)) != DECODER_MORE) {
+		take_outcome(intake, outcome, &msg, problem);
+		if (outcome < 0)
+			break;
+	}
+	return !intake->holding && !intake->broken;
+}
+
+/* The writer has gone.  His last record may have no end; then comes the news of his going. */
+static void finish(struct intake *intake)
+{
+	const char *problem = "";
+	struct msg msg;
+	int outcome = decoder_end(&intake->decoder, &msg, &problem);
+
+	intake->ended = true;
+	if (outcome != DECODER_MORE)
+		take_outcome(intake, outcome, &msg, problem);
+	if (intake->holding)
+		return;
+	intake->ended = false;
+	intake->events->ended(intake->owner);
+}
+
+/* -errno of a dead socket means the same as its end.  Returns whether to go on reading. */
+static bool read_once(struct intake *intake)
+{
+	uint8_t *scratch = loop_read_scratch();
+	ssize_t n;
+
+	do {
+		n = read(intake->fd, scratch, LOOP_SCRATCH_BYTES);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return false;
+	if (n <= 0) {
+		finish(intake);
+		return false;
+	}
+	decoder_feed(&intake->decoder, scratch, (size_t)n);
+	return deliver(intake);
+}
+
+static void intake_read(struct intake *intake)
+{
+	for (int i = 0; i < READS_PER_TURN; i++)
+		if (!read_once(intake))
+			return;
+	loop_later(&intake->again); /* edge-triggered: nobody else will call */
+}
+
+static void intake_on_readable(evutil_socket_t fd, short what, void *owner)
+{
+	struct intake *intake = owner;
+
+	(void)fd;
+	(void)what;
+	if (!intake->holding && !intake->broken)
+		intake_read(intake);
+}
+
+/* There is room: first the message that was held, then what the decoder kept, then the rest. */
+static void intake_on_again(void *owner)
+{
+	struct intake *intake = owner;
+
+	if (intake->holding) {
+		struct msg msg = {
+			.kind = intake->held_kind,
+			.data = buf_head(&intake->held),
+			.len = buf_len(&intake->held),
+		};
+		const char *problem;
+		int r = conn_send(intake->conn, &msg, &intake->waiter, &problem);
+
+		if (r == CONN_FULL)
+			return;
+		if (r == CONN_QUEUED)
+			intake->stats.messages++;
+		else
+			refuse(intake, "was lost: out of memory", false);
+		buf_done(&intake->held);
+		intake->holding = false;
+	}
+	if (intake->ended) {
+		intake->ended = false;
+		intake->events->ended(intake->owner);
+		return;
+	}
+	if (deliver(intake))
+		intake_read(intake);
+}
+
+static void intake_waiter_room(void *owner)
+{
+	struct intake *intake = owner;
+
+	loop_later(&intake->again);
+}
+
+int intake_new(struct intake **ret, int fd, struct conn *conn, enum framing framing,
+	       enum msg_kind type, const struct intake_events *events, void *owner)
+{
+	size_t max_message = conn_options(conn)->ws.max_message_bytes;
+	struct intake *intake = calloc(1, sizeof(*intake));
+
+	if (!intake)
+		return -ENOMEM;
+	intake->fd = fd;
+	intake->conn = conn;
+	intake->events = events;
+	intake->owner = owner;
+	intake->waiter = (struct outbox_waiter){.room = intake_waiter_room, .owner = intake};
+	later_init(&intake->again, intake_on_again, intake);
+	buf_init(&intake->held, max_message);
+	decoder_init(&intake->decoder, framing, type, max_message);
+	intake->readable = event_new(loop_base(), fd, EV_READ | EV_ET | EV_PERSIST,
+				     intake_on_readable, intake);
+	if (!intake->readable || event_add(intake->readable, NULL) < 0) {
+		intake_free(intake);
+		return -ENOMEM;
+	}
+	*ret = intake;
+	return 0;
+}
+
+struct intake *intake_free(struct intake *intake)
+{
+	if (!intake)
+		return NULL;
+	if (intake->readable)
+		event_free(intake->readable);
+	later_cancel(&intake->again);
+	outbox_forget(&intake->waiter);
+	decoder_done(&intake->decoder);
+	buf_done(&intake->held);
+	free(intake);
+	return NULL;
+}
+
+void intake_start(struct intake *intake)
+{
+	loop_later(&intake->again);
+}
+
+void intake_drain(struct intake *intake)
+{
+	if (!intake->holding && !intake->broken)
+		intake_read(intake);
+}
+
+const struct intake_stats *intake_get_stats(const struct intake *intake)
+{
+	return &intake->stats;
+}

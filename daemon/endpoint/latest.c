@@ -1,0 +1,140 @@
+/* latest - see latest.h.
+ *
+ * The first message after a pause is written at once; in a fast feed the file is replaced at most
+ * every PAUSE_MS, because a replacement costs as much as forwarding a hundred messages.  No timer runs
+ * while nothing arrives. */
+#include "endpoint/latest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/loop.h"
+
+enum { PAUSE_MS = 10 };
+
+struct latest {
+	int dirfd;
+	struct conn *conn;
+	const struct endpoint_options *options;
+	struct file_grant *grants;
+	size_t n_grants;
+	struct cursor cursor;
+	struct timer pause;
+	struct later write;
+	bool failing; /* the last replacement failed, and that was logged */
+};
+
+static void latest_cursor_ready(void *owner)
+{
+	struct latest *latest = owner;
+
+	if (!timer_is_set(&latest->pause))
+		loop_later(&latest->write);
+}
+
+static int replace(struct latest *latest, const struct msg *msg)
+{
+	size_t bytes = msg->len * 6 + 4096;
+	struct frame_parts parts;
+	struct buf buf;
+	int r;
+
+	buf_init(&buf, bytes);
+	r = frame_encode((enum framing)latest->options->framing,
+			 (enum msg_kind)conn_options(latest->conn)->type, msg, &parts, &buf);
+	if (r == FRAME_PARTS) {
+		r = buf_append(&buf, parts.head, parts.head_len);
+		if (r == 0)
+			r = buf_append(&buf, parts.body, parts.body_len);
+		if (r == 0)
+			r = buf_append(&buf, parts.tail, parts.tail_len);
+	}
+	if (r >= 0)
+		r = file_replace(latest->dirfd, "last", buf_head(&buf), buf_len(&buf),
+				 latest->grants, latest->n_grants);
+	buf_done(&buf);
+	return r;
+}
+
+/* A full disk is told once, and once more when it is over. */
+static void tell(struct latest *latest, int r)
+{
+	if (r < 0 && !latest->failing)
+		log_warning(conn_name(latest->conn), "last: cannot be replaced: %s", strerror(-r));
+	else if (r >= 0 && latest->failing)
+		log_info(conn_name(latest->conn), "last: is up to date again");
+	latest->failing = r < 0;
+}
+
+static void latest_on_write(void *owner)
+{
+	struct latest *latest = owner;
+	struct msg msg;
+
+	if (cursor_at_end(&latest->cursor)) {
+		cursor_wait(&latest->cursor);
+		return;
+	}
+	if (spool_newest(conn_spool(latest->conn), &msg))
+		tell(latest, replace(latest, &msg));
+	cursor_to_newest(&latest->cursor);
+	cursor_wait(&latest->cursor);
+	timer_set(&latest->pause, PAUSE_MS);
+}
+
+static void latest_on_pause(void *owner)
+{
+	struct latest *latest = owner;
+
+	if (!cursor_at_end(&latest->cursor))
+		loop_later(&latest->write);
+}
+
+int latest_new(struct latest **ret, int dirfd, struct conn *conn,
+	       const struct endpoint_options *options, const struct access *access)
+{
+	struct latest *latest = calloc(1, sizeof(*latest));
+	int r;
+
+	if (!latest)
+		return -ENOMEM;
+	latest->dirfd = dirfd;
+	latest->conn = conn;
+	latest->options = options;
+	later_init(&latest->write, latest_on_write, latest);
+	r = access_grants(access, ACCESS_OUTPUT, &latest->grants, &latest->n_grants);
+	if (r == 0)
+		r = timer_init(&latest->pause, latest_on_pause, latest);
+	if (r < 0) {
+		latest_free(latest);
+		return r;
+	}
+	cursor_open(&latest->cursor, conn_spool(conn), CURSOR_OLDEST, "last", latest_cursor_ready,
+		    latest);
+	latest->cursor.newest_only = true;
+	loop_later(&latest->write);
+	*ret = latest;
+	return 0;
+}
+
+struct latest *latest_free(struct latest *latest)
+{
+	if (!latest)
+		return NULL;
+	cursor_close(&latest->cursor);
+	later_cancel(&latest->write);
+	timer_done(&latest->pause);
+	free(latest->grants);
+	free(latest);
+	return NULL;
+}
+
+void latest_set_options(struct latest *latest, const struct endpoint_options *options)
+{
+	latest->options = options;
+}

@@ -1,0 +1,509 @@
+/* outlet - see outlet.h.
+ *
+ * Small records are copied into the loop's scratch, behind one another, and leave with one write(2);
+ * large ones are written from where they lie in the spool.  After a write that took only a part, the
+ * records that went out whole are committed, and the one that was cut is held until the rest of it has
+ * gone: its bytes stay, whatever the spool drops meanwhile. */
+#include "endpoint/outlet.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "base/loop.h"
+
+enum {
+	COPY_MAX = 16 * 1024,            /* larger bodies are not copied */
+	BATCH_MAX = 128 * 1024,          /* bytes copied for one write */
+	CHECKPOINT_EVERY = 4096,         /* bytes of a batch, see struct batch */
+	CHECKPOINTS = BATCH_MAX / CHECKPOINT_EVERY + 2,
+	WRITES_PER_TURN = 16,
+};
+
+struct outlet {
+	int fd;
+	struct outlet_options options;
+	struct cursor cursor;
+	struct event *writable;
+	struct later run;
+
+	/* The record being written, if `in_record`: the cursor is behind it already. */
+	bool in_record;
+	struct frame_parts parts; /* its pieces: views into `held`, or into `encoded` */
+	struct block *held;
+	struct buf encoded;
+	size_t done; /* bytes of it that are out */
+	bool counts; /* it is a message */
+
+	bool started, absent, blocked, finishing, over;
+	int error;
+	uint64_t delivered;
+	const struct outlet_events *events;
+	void *owner;
+};
+
+static size_t parts_len(const struct frame_parts *parts)
+{
+	return parts->head_len + parts->body_len + parts->tail_len;
+}
+
+static bool counts(const struct msg *msg)
+{
+	return msg->kind == MSG_TEXT || msg->kind == MSG_BINARY;
+}
+
+static void end(struct outlet *outlet, int error)
+{
+	if (outlet->over)
+		return;
+	outlet->over = true;
+	outlet->error = error;
+	loop_later(&outlet->run);
+}
+
+/* --- one record ----------------------------------------------------------------------------- */
+
+/* Pieces of the record from byte DONE on. */
+static int rest_of(const struct frame_parts *parts, size_t done, struct iovec iov[3])
+{
+	const struct iovec all[3] = {
+		{(void *)parts->head, parts->head_len},
+		{(void *)parts->body, parts->body_len},
+		{(void *)parts->tail, parts->tail_len},
+	};
+	int n = 0;
+
+	for (int i = 0; i < 3; i++) {
+		size_t skip = done < all[i].iov_len ? done : all[i].iov_len;
+
+		done -= skip;
+		if (all[i].iov_len > skip)
+			iov[n++] = (struct iovec){(char *)all[i].iov_base + skip,
+						  all[i].iov_len - skip};
+	}
+	return n;
+}
+
+static void release_record(struct outlet *outlet)
+{
+	if (outlet->held)
+		block_release(outlet->held);
+	outlet->held = NULL;
+	buf_done(&outlet->encoded);
+	outlet->in_record = false;
+	outlet->done = 0;
+}
+
+static void record_done(struct outlet *outlet)
+{
+	bool counted = outlet->counts;
+
+	release_record(outlet);
+	if (counted && ++outlet->delivered == outlet->options.count)
+		end(outlet, 0);
+}
+
+/* Bytes written, 0 if it would block, or -1 and the outlet is over. */
+static ssize_t write_some(struct outlet *outlet, const struct iovec *iov, int n)
+{
+	ssize_t written;
+
+	do {
+		written = writev(outlet->fd, iov, n);
+	} while (written < 0 && errno == EINTR);
+	if (written >= 0)
+		return written;
+	if (errno == EAGAIN)
+		return 0;
+	/* A FIFO whose reader has just gone: its owner is told by the edge that comes with it. */
+	if (errno == EPIPE && outlet->options.pumped)
+		outlet->absent = true;
+	else
+		end(outlet, errno);
+	return -1;
+}
+
+/* Go on with the record that was begun.  True: it is out, and more may be written. */
+static bool continue_record(struct outlet *outlet)
+{
+	size_t len = parts_len(&outlet->parts);
+	struct iovec iov[3];
+	int n = rest_of(&outlet->parts, outlet->done, iov);
+	ssize_t written = n > 0 ? write_some(outlet, iov, n) : 0;
+
+	if (written < 0)
+		return false;
+	outlet->done += (size_t)written;
+	if (outlet->done < len) {
+		outlet->blocked = true;
+		return false;
+	}
+	if (outlet->options.one_by_one && len > 0)
+		return false; /* out, but not read yet */
+	record_done(outlet);
+	return true;
+}
+
+/* Make MSG the record in progress, DONE bytes of which are out; the cursor goes behind it. */
+static void begin_record(struct outlet *outlet, const struct msg *msg,
+			 const struct frame_parts *parts, const struct position *after, size_t done)
+{
+	outlet->parts = *parts;
+	outlet->held = cursor_hold(after);
+	outlet->in_record = true;
+	outlet->done = done;
+	outlet->counts = counts(msg);
+	cursor_commit(&outlet->cursor, after);
+}
+
+/* Encode into OUT or PARTS; what cannot be encoded for lack of memory is counted as missed. */
+static int encode(struct outlet *outlet, const struct msg *msg, struct frame_parts *parts,
+		  struct buf *out)
+{
+	int r = frame_encode(outlet->options.framing, outlet->options.type, msg, parts, out);
+
+	if (r == FRAME_ENCODED)
+		*parts = (struct frame_parts){.body = buf_head(out), .body_len = buf_len(out)};
+	if (r < 0) {
+		outlet->cursor.missed++;
+		r = FRAME_NOTHING;
+	}
+	return r;
+}
+
+/* The next record on its own: large, in need of encoding, or one by one.  False: nothing there. */
+static bool next_record(struct outlet *outlet)
+{
+	struct position at = outlet->cursor.at;
+	struct frame_parts parts;
+	struct msg msg;
+
+	while (cursor_read(&outlet->cursor, &at, &msg)) {
+		buf_clear(&outlet->encoded);
+		if (encode(outlet, &msg, &parts, &outlet->encoded) != FRAME_NOTHING) {
+			begin_record(outlet, &msg, &parts, &at, 0);
+			return true;
+		}
+		cursor_commit(&outlet->cursor, &at);
+	}
+	cursor_commit(&outlet->cursor, &at);
+	return false;
+}
+
+/* --- many records, one write ---------------------------------------------------------------- */
+
+/* What stands in the scratch.  The checkpoints tell where the record that was cut is to be looked for,
+ * without counting from the start: short writes are the rule when a reader is slow. */
+struct batch {
+	size_t len;
+	uint64_t messages;
+	struct position end;
+	unsigned checkpoints;
+	struct checkpoint {
+		size_t offset;
+		uint64_t messages;
+		struct position at;
+	} checkpoint[CHECKPOINTS];
+};
+
+static void checkpoint(struct batch *batch)
+{
+	if (batch->checkpoints > 0 &&
+	    batch->len - batch->checkpoint[batch->checkpoints - 1].offset < CHECKPOINT_EVERY)
+		return;
+	batch->checkpoint[batch->checkpoints++] =
+		(struct checkpoint){batch->len, batch->messages, batch->end};
+}
+
+static void put_parts(uint8_t *at, const struct frame_parts *parts)
+{
+	memcpy(at, parts->head, parts->head_len);
+	if (parts->body_len > 0)
+		memcpy(at + parts->head_len, parts->body, parts->body_len);
+	if (parts->tail_len)
+		at[parts->head_len + parts->body_len] = parts->tail[0];
+}
+
+static uint64_t count_left(const struct outlet *outlet)
+{
+	return outlet->options.count ? outlet->options.count - outlet->delivered : UINT64_MAX;
+}
+
+/* Fill the scratch with whole small records, up to one that is not. */
+static void fill_batch(struct outlet *outlet, struct batch *batch)
+{
+	uint8_t *scratch = loop_write_scratch();
+	uint64_t limit = count_left(outlet);
+	struct position at;
+	struct frame_parts parts;
+	struct msg msg;
+
+	batch->len = batch->messages = batch->checkpoints = 0;
+	batch->end = at = outlet->cursor.at;
+	while (batch->len < BATCH_MAX - COPY_MAX && batch->messages < limit &&
+	       cursor_read(&outlet->cursor, &at, &msg)) {
+		int r;
+
+		if (msg.len > COPY_MAX - sizeof(parts.head) - sizeof(parts.tail))
+			break;
+		r = encode(outlet, &msg, &parts, &outlet->encoded);
+		if (r == FRAME_ENCODED) { /* rare: it takes its turn alone */
+			buf_clear(&outlet->encoded);
+			break;
+		}
+		if (r == FRAME_PARTS) {
+			checkpoint(batch);
+			put_parts(scratch + batch->len, &parts);
+			batch->len += parts_len(&parts);
+			batch->messages += counts(&msg);
+		}
+		batch->end = at;
+	}
+}
+
+/* Only WRITTEN bytes of the batch went out: commit what is whole, hold what was cut. */
+static void settle_short_write(struct outlet *outlet, const struct batch *batch, size_t written)
+{
+	const struct checkpoint *from = &batch->checkpoint[batch->checkpoints - 1];
+	struct position at, before;
+	struct frame_parts parts;
+	struct msg msg = {0};
+	size_t offset;
+
+	while (from->offset > written)
+		from--;
+	offset = from->offset;
+	outlet->delivered += from->messages;
+	at = before = from->at;
+	while (cursor_read(&outlet->cursor, &at, &msg)) {
+		if (encode(outlet, &msg, &parts, &outlet->encoded) == FRAME_PARTS) {
+			if (offset + parts_len(&parts) > written)
+				break;
+			offset += parts_len(&parts);
+			outlet->delivered += counts(&msg);
+		}
+		before = at;
+	}
+	if (offset < written)
+		begin_record(outlet, &msg, &parts, &at, written - offset);
+	else
+		cursor_commit(&outlet->cursor, &before);
+	outlet->blocked = true;
+}
+
+/* True: something was written, and there may be more. */
+static bool write_batch(struct outlet *outlet)
+{
+	struct batch batch;
+	struct iovec iov;
+	ssize_t written;
+
+	fill_batch(outlet, &batch);
+	if (batch.len == 0) {
+		cursor_commit(&outlet->cursor, &batch.end);
+		return next_record(outlet) && continue_record(outlet);
+	}
+	iov = (struct iovec){loop_write_scratch(), batch.len};
+	written = write_some(outlet, &iov, 1);
+	if (written < 0)
+		return false;
+	if ((size_t)written < batch.len) {
+		settle_short_write(outlet, &batch, (size_t)written);
+		return false;
+	}
+	cursor_commit(&outlet->cursor, &batch.end);
+	outlet->delivered += batch.messages;
+	if (outlet->options.count && outlet->delivered >= outlet->options.count)
+		end(outlet, 0);
+	return true;
+}
+
+/* --- the pump ------------------------------------------------------------------------------- */
+
+static size_t bytes_in_pipe(const struct outlet *outlet)
+{
+	int bytes = 0;
+
+	return ioctl(outlet->fd, FIONREAD, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
+}
+
+/* One record in the pipe, and it has been read when the pipe is empty. */
+static bool pump_one(struct outlet *outlet)
+{
+	if (outlet->in_record && outlet->done == parts_len(&outlet->parts)) {
+		if (bytes_in_pipe(outlet) > 0)
+			return false;
+		record_done(outlet);
+	}
+	if (!outlet->in_record && !next_record(outlet))
+		return false;
+	if (outlet->done == 0 && bytes_in_pipe(outlet) > 0)
+		return false;
+	return continue_record(outlet);
+}
+
+static bool pump_once(struct outlet *outlet)
+{
+	if (outlet->options.one_by_one)
+		return pump_one(outlet);
+	if (outlet->in_record)
+		return continue_record(outlet);
+	return write_batch(outlet);
+}
+
+/* What must happen before we are called again is decided here, and only here. */
+static void outlet_rearm(struct outlet *outlet)
+{
+	if (outlet->over || outlet->absent)
+		return;
+	if (outlet->blocked && !outlet->options.pumped)
+		event_add(outlet->writable, NULL);
+	if (outlet->in_record || outlet->blocked)
+		return;
+	if (cursor_at_end(&outlet->cursor)) {
+		if (outlet->finishing)
+			end(outlet, 0);
+		else
+			cursor_wait(&outlet->cursor);
+	} else {
+		loop_later(&outlet->run);
+	}
+}
+
+void outlet_pump(struct outlet *outlet)
+{
+	if (!outlet->started || outlet->over || outlet->absent)
+		return;
+	outlet->blocked = false;
+	for (int i = 0; i < WRITES_PER_TURN && !outlet->over; i++)
+		if (!pump_once(outlet))
+			break;
+	outlet_rearm(outlet);
+}
+
+static void outlet_on_run(void *owner)
+{
+	struct outlet *outlet = owner;
+
+	if (!outlet->over)
+		outlet_pump(outlet);
+	else
+		outlet->events->ended(outlet->owner, outlet->error);
+}
+
+static void outlet_on_writable(evutil_socket_t fd, short what, void *owner)
+{
+	(void)fd;
+	(void)what;
+	outlet_pump(owner);
+}
+
+static void outlet_cursor_ready(void *owner)
+{
+	struct outlet *outlet = owner;
+
+	loop_later(&outlet->run);
+}
+
+static void outlet_cursor_jumped(void *owner, uint64_t messages)
+{
+	struct outlet *outlet = owner;
+
+	if (outlet->events->missed)
+		outlet->events->missed(outlet->owner, messages);
+}
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outlet_options *options,
+	       const struct outlet_events *events, void *owner)
+{
+	struct outlet *outlet = calloc(1, sizeof(*outlet));
+
+	if (!outlet)
+		return -ENOMEM;
+	outlet->fd = fd;
+	outlet->options = *options;
+	outlet->events = events;
+	outlet->owner = owner;
+	later_init(&outlet->run, outlet_on_run, outlet);
+	buf_init(&outlet->encoded, 6 * (size_t)conn_options(conn)->ws.max_message_bytes + 4096);
+	cursor_open(&outlet->cursor, conn_spool(conn), options->from, options->label,
+		    outlet_cursor_ready, outlet);
+	outlet->cursor.jumped = outlet_cursor_jumped;
+	outlet->cursor.live = !options->pumped;
+	if (!options->pumped) {
+		outlet->writable = event_new(loop_base(), fd, EV_WRITE | EV_ET, outlet_on_writable,
+					     outlet);
+		if (!outlet->writable) {
+			outlet_free(outlet);
+			return -ENOMEM;
+		}
+	}
+	*ret = outlet;
+	return 0;
+}
+
+struct outlet *outlet_free(struct outlet *outlet)
+{
+	if (!outlet)
+		return NULL;
+	if (outlet->writable)
+		event_free(outlet->writable);
+	later_cancel(&outlet->run);
+	release_record(outlet);
+	cursor_close(&outlet->cursor);
+	free(outlet);
+	return NULL;
+}
+
+void outlet_start(struct outlet *outlet)
+{
+	outlet->started = true;
+	loop_later(&outlet->run);
+}
+
+/* A FIFO that somebody has read once is waited for from then on, if overflow = block says so. */
+void outlet_set_present(struct outlet *outlet, bool present)
+{
+	outlet->absent = !present;
+	if (!present)
+		return;
+	cursor_set_live(&outlet->cursor, true);
+	outlet_pump(outlet);
+}
+
+bool outlet_reader_left(struct outlet *outlet, size_t residue)
+{
+	size_t taken = outlet->done - residue;
+
+	outlet->absent = true;
+	if (!outlet->in_record || residue > outlet->done || outlet->options.framing == FRAMING_RAW)
+		return false;
+	if (taken == 0 || taken == parts_len(&outlet->parts))
+		return false;
+	outlet->done = 0;
+	return true;
+}
+
+void outlet_finish(struct outlet *outlet)
+{
+	outlet->finishing = true;
+	if (outlet->started)
+		loop_later(&outlet->run);
+}
+
+uint64_t outlet_behind(const struct outlet *outlet)
+{
+	return cursor_behind(&outlet->cursor) + (outlet->in_record && outlet->counts);
+}
+
+uint64_t outlet_missed(const struct outlet *outlet)
+{
+	return outlet->cursor.missed;
+}

@@ -1,0 +1,133 @@
+/* statefile - see statefile.h. */
+#include "endpoint/statefile.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "net/ws.h"
+
+enum { STATUS_MAX = 64 * 1024 };
+
+struct statefile {
+	int dirfd;
+	struct conn *conn;
+	struct conn_watch watch;
+	struct file_grant *grants;
+	size_t n_grants;
+	bool failing;
+};
+
+/* In single quotes nothing is special to a shell but the quote itself. */
+static void put(struct buf *out, const char *key, const char *value)
+{
+	buf_printf(out, "%s='", key);
+	for (; *value; value++) {
+		if (*value == '\'')
+			buf_append_str(out, "'\\''");
+		else
+			buf_append_char(out, *value);
+	}
+	buf_append_str(out, "'\n");
+}
+
+static void put_number(struct buf *out, const char *key, uint64_t value)
+{
+	buf_printf(out, "%s=%" PRIu64 "\n", key, value);
+}
+
+static void put_time(struct buf *out, const char *key, uint64_t time_us)
+{
+	time_t seconds = (time_t)(time_us / 1000000);
+	char text[40];
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	put(out, key, text);
+}
+
+/* buf_* fail only for lack of memory or at STATUS_MAX; a short file is then as good as none, and the
+ * whole is tried again at the next change. */
+static void write_down(struct statefile *statefile, struct buf *out)
+{
+	struct conn *conn = statefile->conn;
+	struct ws *ws = conn_ws(conn);
+	uint16_t code;
+	const char *reason;
+
+	code = conn_close_code(conn, &reason);
+	put(out, "name", conn_name(conn));
+	put(out, "state", conn_state_names[conn_state(conn)]);
+	put_time(out, "since", conn_since_us(conn));
+	put(out, "url", conn_url(conn)->display);
+	put(out, "cause", conn_cause(conn)->text);
+	put(out, "cause_class", cause_class_name(conn_cause(conn)->class));
+	if (code)
+		put_number(out, "close_code", code);
+	else
+		buf_append_str(out, "close_code=\n");
+	put(out, "close_reason", reason);
+	put_number(out, "http_status", (uint64_t)conn_http_status(conn));
+	put(out, "address", ws ? ws_address(ws) : "");
+	put(out, "tls", ws ? ws_tls(ws) : "");
+	put(out, "subprotocol", ws ? ws_subprotocol(ws) : "");
+	put_number(out, "reconnects", conn_get_stats(conn)->reconnects);
+	put_number(out, "pid", (uint64_t)getpid());
+}
+
+static void statefile_conn_changed(void *owner)
+{
+	struct statefile *statefile = owner;
+	struct buf text;
+	int r;
+
+	buf_init(&text, STATUS_MAX);
+	write_down(statefile, &text);
+	r = file_replace(statefile->dirfd, "status", buf_head(&text), buf_len(&text),
+			 statefile->grants, statefile->n_grants);
+	buf_done(&text);
+	if (r < 0 && !statefile->failing)
+		log_warning(conn_name(statefile->conn), "status: cannot be replaced: %s",
+			    strerror(-r));
+	statefile->failing = r < 0;
+}
+
+int statefile_new(struct statefile **ret, int dirfd, struct conn *conn,
+		  const struct access *access)
+{
+	struct statefile *statefile = calloc(1, sizeof(*statefile));
+	int r;
+
+	if (!statefile)
+		return -ENOMEM;
+	statefile->dirfd = dirfd;
+	statefile->conn = conn;
+	r = access_grants(access, ACCESS_OUTPUT, &statefile->grants, &statefile->n_grants);
+	if (r < 0) {
+		free(statefile);
+		return r;
+	}
+	statefile->watch = (struct conn_watch){.changed = statefile_conn_changed, .owner = statefile};
+	conn_watch_add(conn, &statefile->watch);
+	statefile_conn_changed(statefile);
+	*ret = statefile;
+	return 0;
+}
+
+struct statefile *statefile_free(struct statefile *statefile, int dirfd)
+{
+	if (!statefile)
+		return NULL;
+	conn_watch_remove(&statefile->watch);
+	unlinkat(dirfd, "status", 0);
+	free(statefile->grants);
+	free(statefile);
+	return NULL;
+}

@@ -1,0 +1,287 @@
+/* stream - see stream.h.
+ *
+ * A client that has shut down its writing side goes on receiving; one that has closed is told apart
+ * from it by POLLHUP, and both give an edge on the reading event (system.md B). */
+#include "endpoint/stream.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "endpoint/intake.h"
+#include "endpoint/outlet.h"
+
+enum {
+	ACCEPTS_PER_TURN = 64,
+	BACK_OFF_MS = 1000,
+	GROUPS_MAX = 256,
+	SOCKET_BYTES = 512 * 1024, /* small messages cost the kernel far more than their length */
+};
+
+struct stream {
+	int fd;
+	struct conn *conn;
+	const struct endpoint_options *options;
+	const struct access *access;
+	struct event *listener;
+	struct timer back_off;
+	struct list clients;
+};
+
+struct client {
+	struct list link;
+	struct stream *stream;
+	int fd;
+	struct ucred peer;
+	struct intake *intake; /* NULL: may only read */
+	struct outlet *outlet; /* NULL: may only write */
+	struct later leave;
+};
+
+static struct client *client_free(struct client *client)
+{
+	if (!client)
+		return NULL;
+	list_remove(&client->link);
+	later_cancel(&client->leave);
+	client->intake = intake_free(client->intake);
+	client->outlet = outlet_free(client->outlet);
+	if (client->fd >= 0)
+		close(client->fd);
+	free(client);
+	return NULL;
+}
+
+static bool has_hung_up(const struct client *client)
+{
+	struct pollfd poller = {.fd = client->fd};
+
+	return poll(&poller, 1, 0) > 0 && (poller.revents & (POLLHUP | POLLERR | POLLNVAL));
+}
+
+static void client_on_leave(void *owner)
+{
+	client_free(owner);
+}
+
+static void client_intake_ended(void *owner)
+{
+	struct client *client = owner;
+
+	if (!client->outlet || has_hung_up(client))
+		loop_later(&client->leave);
+}
+
+static void client_intake_refused(void *owner, const char *problem, bool broken)
+{
+	struct client *client = owner;
+
+	log_warning(conn_name(client->stream->conn),
+		    "sock: a record of process %d %s; it was not sent%s", (int)client->peer.pid,
+		    problem, broken ? ", and the client is disconnected" : "");
+	if (broken)
+		loop_later(&client->leave);
+}
+
+static void client_outlet_ended(void *owner, int error)
+{
+	(void)error; /* EPIPE or ECONNRESET: it has gone */
+	client_free(owner);
+}
+
+static const struct intake_events intake_events = {client_intake_ended, client_intake_refused};
+static const struct outlet_events outlet_events = {.ended = client_outlet_ended};
+
+/* --- arriving ------------------------------------------------------------------------------- */
+
+static bool allows(const struct client *client, bool write)
+{
+	gid_t groups[GROUPS_MAX];
+	socklen_t len = sizeof(groups);
+	size_t n;
+
+	if (client->peer.uid == 0 || client->peer.uid == geteuid())
+		return true;
+	n = getsockopt(client->fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) == 0
+		    ? len / sizeof(groups[0])
+		    : 0;
+	return access_allows(client->stream->access, client->peer.uid, groups, n, write);
+}
+
+static int start_client(struct client *client)
+{
+	struct stream *stream = client->stream;
+	const struct outlet_options options = {
+		.framing = (enum framing)stream->options->framing,
+		.type = (enum msg_kind)conn_options(stream->conn)->type,
+		.from = CURSOR_NEWEST,
+		.label = "sock",
+	};
+	socklen_t len = sizeof(client->peer);
+	int bytes = SOCKET_BYTES, r = 0;
+
+	if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &client->peer, &len) < 0)
+		return -errno;
+	setsockopt(client->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	if (allows(client, false))
+		r = outlet_new(&client->outlet, client->fd, stream->conn, &options, &outlet_events,
+			       client);
+	if (r == 0 && allows(client, true))
+		r = intake_new(&client->intake, client->fd, stream->conn, options.framing,
+			       options.type, &intake_events, client);
+	if (r < 0)
+		return r;
+	if (!client->outlet && !client->intake)
+		return -EACCES;
+	if (client->outlet)
+		outlet_start(client->outlet);
+	if (client->intake)
+		intake_start(client->intake);
+	return 0;
+}
+
+static void add_client(struct stream *stream, int fd)
+{
+	struct client *client = calloc(1, sizeof(*client));
+	int r;
+
+	if (!client) {
+		close(fd);
+		return;
+	}
+	client->stream = stream;
+	client->fd = fd;
+	later_init(&client->leave, client_on_leave, client);
+	list_append(&stream->clients, &client->link);
+	r = start_client(client);
+	if (r == 0)
+		return;
+	log_warning(conn_name(stream->conn), "sock: process %d of user %d is turned away: %s",
+		    (int)client->peer.pid, (int)client->peer.uid, strerror(-r));
+	client_free(client);
+}
+
+/* No descriptors or memory left: those who wait in the backlog wait a second longer. */
+static void back_off(struct stream *stream, int error)
+{
+	log_warning(conn_name(stream->conn), "sock: cannot accept a client (%s), trying again in 1 s",
+		    strerror(error));
+	event_del(stream->listener);
+	timer_set(&stream->back_off, BACK_OFF_MS);
+}
+
+static void stream_on_back_off(void *owner)
+{
+	struct stream *stream = owner;
+
+	event_add(stream->listener, NULL);
+}
+
+static void stream_on_connection(evutil_socket_t listener, short what, void *owner)
+{
+	struct stream *stream = owner;
+
+	(void)what;
+	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			add_client(stream, fd);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+			back_off(stream, errno);
+			return;
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			return;
+		}
+	}
+}
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+static int listen_on(struct stream *stream, int dirfd)
+{
+	cleanup_free struct file_grant *grants = NULL;
+	size_t n;
+	int r = access_grants(stream->access, ACCESS_SOCKET, &grants, &n);
+
+	if (r == 0)
+		r = file_listen(dirfd, "sock", grants, n, &stream->fd);
+	if (r == 0)
+		r = timer_init(&stream->back_off, stream_on_back_off, stream);
+	if (r < 0)
+		return r;
+	stream->listener = event_new(loop_base(), stream->fd, EV_READ | EV_PERSIST,
+				     stream_on_connection, stream);
+	return stream->listener && event_add(stream->listener, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+int stream_new(struct stream **ret, int dirfd, struct conn *conn,
+	       const struct endpoint_options *options, const struct access *access)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+	int r;
+
+	if (!stream)
+		return -ENOMEM;
+	stream->fd = -1;
+	stream->conn = conn;
+	stream->options = options;
+	stream->access = access;
+	list_init(&stream->clients);
+	r = listen_on(stream, dirfd);
+	if (r < 0) {
+		stream_free(stream, dirfd);
+		return r;
+	}
+	*ret = stream;
+	return 0;
+}
+
+struct stream *stream_free(struct stream *stream, int dirfd)
+{
+	if (!stream)
+		return NULL;
+	while (!list_empty(&stream->clients))
+		client_free(list_first(&stream->clients, struct client, link));
+	if (stream->listener)
+		event_free(stream->listener);
+	timer_done(&stream->back_off);
+	if (stream->fd >= 0) {
+		close(stream->fd);
+		unlinkat(dirfd, "sock", 0);
+	}
+	free(stream);
+	return NULL;
+}
+
+int stream_describe(const struct stream *stream, struct buf *out)
+{
+	const struct client *client;
+
+	list_for_each(client, &stream->clients, link) {
+		int r = buf_printf(out,
+				   ",{\"kind\":\"sock\",\"name\":\"sock\",\"pid\":%d,"
+				   "\"behind_messages\":%llu,\"missed\":%llu}",
+				   (int)client->peer.pid,
+				   client->outlet ? (unsigned long long)outlet_behind(client->outlet) : 0,
+				   client->outlet ? (unsigned long long)outlet_missed(client->outlet) : 0);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void stream_set_options(struct stream *stream, const struct endpoint_options *options)
+{
+	stream->options = options;
+}

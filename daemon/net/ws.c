@@ -1,0 +1,986 @@
+/* ws - the message layer of RFC 6455 above wslay's frame API.
+ *
+ * Why not wslay's event API (protocol.md 1.4): it refuses close codes 1012 to 1014, drops messages
+ * that were queued before a Close, checks UTF-8 byte by byte, and holds memory that no limit
+ * bounds. Why not its wslay_frame_send(): that masks byte by byte at 0.7 ns each and copies twice
+ * more, which alone costs more than all the rest of sending; so frames are encoded and masked here,
+ * straight into the transport's buffer.  wslay knows the frame headers of what comes in, no more.
+ *
+ * Positions.  Between the fragments of a large message pings, pongs and a Close may pass, so where
+ * in the byte stream a message will end is not known when it is sent.  Our owner therefore counts
+ * only the bytes of data frames, where the end is known at once; `gaps` keep what must be
+ * subtracted from the transport's position, until the socket has taken it.
+ *
+ * Room.  Data leaves WS_CONTROL_ROOM of tx free, pongs stop when tx is half full: so a ping or a
+ * Close always finds room, and a server that pings without reading costs nothing. */
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <wslay/wslay.h>
+
+#include "base/buf.h"
+#include "base/loop.h"
+#include "codec/utf8.h"
+#include "net/closecode.h"
+#include "net/gaps.h"
+#include "net/mask.h"
+#include "net/transport.h"
+#include "net/ws.h"
+
+enum {
+	WS_CONTROL_MAX = 125, /* RFC 6455 5.5 */
+	WS_HEADER_MAX = 14,
+	WS_CONTROL_ROOM = 1024,
+	WS_INTERIM_MAX = 8, /* answers 1xx before the one that counts */
+	WS_HEAD_STEP = 4096,
+	WS_KEEP_BYTES = 64 * 1024, /* a larger buffer for messages is given back at once */
+	WS_LINGER_MS = 1000,       /* for the server to end the stream when all has been said */
+	WS_FIN = 0x80,
+	WS_MASKED = 0x80,
+};
+
+enum ws_state {
+	WS_UPGRADING, /* the answer's head is not whole */
+	WS_OPEN,
+	WS_CLOSING, /* our owner asked; messages still come in */
+	WS_CLOSED,  /* both have said Close: the server's end of stream is awaited */
+	WS_FAILED, /* the server broke the rules: our Close is leaving, nothing is heard any more */
+	WS_ENDED,  /* `ended` is on its way, or was */
+};
+
+struct ws {
+	struct transport *transport;
+	wslay_frame_context_ptr frames;
+	const struct ws_options *options;
+	const struct ws_events *events;
+	void *owner;
+	const char *subprotocol;
+	struct later later; /* `ended` */
+	struct timer linger;
+	struct cause cause; /* why it ends, as soon as that is known */
+	uint8_t state;
+	bool paused;
+	bool dry;        /* the transport had no more bytes for wslay */
+	bool dirty;      /* tx holds frames that nobody but us will flush */
+	bool close_sent; /* ... or at least encoded */
+	uint16_t peer_code;
+
+	/* the handshake; then what stood behind its head, until wslay has taken it */
+	char key[UPGRADE_KEY_LEN + 1];
+	uint8_t interim;
+	struct buf head;
+
+	/* the frame and the message being received */
+	uint64_t frame_left;
+	bool in_frame;
+	uint8_t kind; /* 0: no message is unfinished */
+	uint8_t ctl_len;
+	uint8_t ctl[WS_CONTROL_MAX +
+		    1]; /* a control frame's payload; in the end that of the Close */
+	uint32_t fragments;
+	struct utf8 utf8;
+	struct buf message;
+
+	/* sending */
+	struct mask mask;
+	const uint8_t *out; /* what is still to be encoded of a large message */
+	size_t out_left;
+	uint8_t out_opcode; /* of its next fragment */
+	uint8_t held;       /* opcode of a control frame that waits: pong or Close; 0: none */
+	uint8_t held_len;
+	uint8_t held_data[WS_CONTROL_MAX];
+	uint64_t queued, encoded; /* positions: promised, and in tx */
+	struct gaps gaps;         /* all that is in the transport's stream and no data frame */
+
+	/* the one ping */
+	bool ping_outstanding, ping_left;
+	uint64_t ping_count;
+	uint64_t ping_mark; /* position of what went before it */
+	uint64_t ping_end;  /* its own end in the transport's stream */
+	uint64_t ping_sent_us, ping_left_ms;
+};
+
+static void ws_enter(struct ws *ws, enum ws_state state);
+
+static bool ws_receiving(const struct ws *ws)
+{
+	return (ws->state == WS_OPEN || ws->state == WS_CLOSING) && !ws->paused;
+}
+
+/* --- encoding ------------------------------------------------------------------------------- */
+
+static size_t ws_header_len(size_t len)
+{
+	return (len <= 125 ? 2 : len <= UINT16_MAX ? 4 : 10) + MASK_KEY_LEN;
+}
+
+static size_t ws_frame_len(size_t len)
+{
+	return ws_header_len(len) + len;
+}
+
+/* The first two to ten bytes, length in its shortest form (5.2). */
+static void ws_encode_header(uint8_t *out, uint8_t first, size_t len)
+{
+	*out++ = first;
+	if (len <= 125) {
+		*out = WS_MASKED | (uint8_t)len;
+	} else if (len <= UINT16_MAX) {
+		uint16_t len16 = htobe16((uint16_t)len);
+
+		*out++ = WS_MASKED | 126;
+		memcpy(out, &len16, sizeof(len16));
+	} else {
+		uint64_t len64 = htobe64(len);
+
+		*out++ = WS_MASKED | 127;
+		memcpy(out, &len64, sizeof(len64));
+	}
+}
+
+/* BURST: see mask_key().  -ENOBUFS, -ENOMEM: nothing was taken, try again; other errors: no random
+ * bytes, nothing may ever be sent again. */
+static int ws_put_frame(struct ws *ws, bool burst, uint8_t first, const uint8_t *data, size_t len)
+{
+	size_t header = ws_header_len(len);
+	uint8_t key[MASK_KEY_LEN], *tail;
+	int r = transport_reserve(ws->transport, header + len, &tail);
+
+	if (r < 0)
+		return r;
+	r = mask_key(&ws->mask, burst, key);
+	if (r < 0)
+		return r;
+	ws_encode_header(tail, first, len);
+	memcpy(tail + header - MASK_KEY_LEN, key, MASK_KEY_LEN);
+	if (len > 0)
+		mask_copy(tail + header, data, len, key);
+	transport_commit(ws->transport, header + len);
+	return 0;
+}
+
+static unsigned ws_gaps_room(struct ws *ws)
+{
+	gaps_retire(&ws->gaps, transport_written(ws->transport));
+	return gaps_room(&ws->gaps, transport_committed(ws->transport));
+}
+
+static int ws_put_control(struct ws *ws, uint8_t opcode, const uint8_t *data, size_t len)
+{
+	uint64_t start = transport_committed(ws->transport);
+	int r;
+
+	if (ws_gaps_room(ws) == 0)
+		return -ENOBUFS;
+	r = ws_put_frame(ws, false, WS_FIN | opcode, data, len);
+	if (r < 0)
+		return r;
+	gaps_add(&ws->gaps, start, ws_frame_len(len));
+	ws->dirty = true;
+	return 0;
+}
+
+/* Something here, not at the server, makes it impossible to go on. */
+static void ws_break(struct ws *ws, int error, const char *what)
+{
+	cause_set(&ws->cause, CAUSE_LOCAL, error, "%s: %s", what, strerror(error));
+	ws_enter(ws, WS_ENDED);
+}
+
+/* --- control frames that wait, and large messages ------------------------------------------- */
+
+/* Two gaps are kept back for our ping and our Close. */
+static bool ws_pong_may_go(struct ws *ws)
+{
+	return transport_room(ws->transport) >= TRANSPORT_TX_MAX / 2 && ws_gaps_room(ws) > 2;
+}
+
+static void ws_send_held(struct ws *ws)
+{
+	if (ws_put_control(ws, ws->held, ws->held_data, ws->held_len) < 0)
+		return; /* it stays, until `writable` */
+	if (ws->held == WSLAY_CONNECTION_CLOSE)
+		ws->close_sent = true;
+	ws->held = 0;
+}
+
+static void ws_hold(struct ws *ws, uint8_t opcode, const uint8_t *data, size_t len)
+{
+	ws->held = opcode;
+	ws->held_len = (uint8_t)len;
+	memcpy(ws->held_data, data, len);
+}
+
+static void ws_encode_fragments(struct ws *ws)
+{
+	while (ws->out_left > 0) {
+		size_t len = ws->out_left < WS_SEND_FRAGMENT ? ws->out_left : WS_SEND_FRAGMENT;
+		uint8_t fin = len == ws->out_left ? WS_FIN : 0;
+		int r;
+
+		if (transport_room(ws->transport) < len + WS_HEADER_MAX + WS_CONTROL_ROOM)
+			return;
+		r = ws_put_frame(ws, true, fin | ws->out_opcode, ws->out, len);
+		if (r == -ENOBUFS)
+			return;
+		if (r < 0) {
+			ws_break(ws, -r, "cannot send");
+			return;
+		}
+		ws->out += len;
+		ws->out_left -= len;
+		ws->out_opcode = WSLAY_CONTINUATION_FRAME;
+		ws->encoded += ws_frame_len(len);
+		ws->dirty = true;
+	}
+}
+
+/* All that waits and fits, in the order that the rules want: pong, fragments, Close. */
+static void ws_fill(struct ws *ws)
+{
+	if (ws->state == WS_ENDED)
+		return;
+	if (ws->held == WSLAY_PONG && ws_pong_may_go(ws))
+		ws_send_held(ws);
+	ws_encode_fragments(ws);
+	if (ws->held == WSLAY_CONNECTION_CLOSE && ws->out_left == 0)
+		ws_send_held(ws);
+}
+
+static void ws_note_ping_left(struct ws *ws)
+{
+	if (!ws->ping_outstanding || ws->ping_left ||
+	    transport_written(ws->transport) < ws->ping_end)
+		return;
+	ws->ping_left = true;
+	ws->ping_left_ms = loop_now_ms();
+}
+
+void ws_flush(struct ws *ws)
+{
+	if (ws->state == WS_ENDED)
+		return;
+	ws->dirty = false;
+	transport_flush(ws->transport);
+	ws_note_ping_left(ws);
+}
+
+/* --- ending --------------------------------------------------------------------------------- */
+
+/* The one place that changes the state. */
+static void ws_enter(struct ws *ws, enum ws_state state)
+{
+	bool server_closed = ws->state == WS_OPEN && state == WS_CLOSED;
+
+	assert(state > ws->state);
+	ws->state = state;
+	if (state < WS_CLOSED)
+		return;
+	ws->out_left = 0; /* no data behind a Close (5.5.1) */
+	ws->held = 0;
+	if (state == WS_ENDED) {
+		timer_cancel(&ws->linger);
+		transport_pause(ws->transport);
+		loop_later(&ws->later);
+		return;
+	}
+	if (ws->paused)
+		transport_resume(ws->transport); /* or the end of the stream would not be seen */
+	ws->paused = false;
+	if (server_closed || state == WS_FAILED) /* else our owner's timer bounds it */
+		timer_set(&ws->linger, WS_LINGER_MS);
+}
+
+static void ws_linger_due(void *owner)
+{
+	ws_enter(owner, WS_ENDED);
+}
+
+/* The server broke a rule: one Close instead of all that still waits, and no more hearing.  Always
+ * false, for those who return what they found. */
+__attribute__((format(printf, 3, 4))) static bool ws_fail(struct ws *ws, uint16_t code,
+							  const char *format, ...)
+{
+	enum cause_class class = code == CLOSECODE_TOO_BIG ? CAUSE_TOO_BIG : CAUSE_PROTOCOL;
+	char text[2 + WS_REASON_MAX + 1] = {(char)(code >> 8), (char)code};
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text + 2, sizeof(text) - 2, format, args);
+	va_end(args);
+	cause_set(&ws->cause, class, code, "%s (closed with %u)", text + 2, (unsigned)code);
+	if (!ws->close_sent &&
+	    ws_put_control(ws, WSLAY_CONNECTION_CLOSE, (uint8_t *)text, 2 + strlen(text + 2)) == 0)
+		ws->close_sent = true;
+	ws_enter(ws, WS_FAILED);
+	ws_flush(ws);
+	transport_shutdown(ws->transport);
+	return false;
+}
+
+uint16_t ws_close_code(const struct ws *ws, const char **ret_reason)
+{
+	*ret_reason = ws->peer_code > 0 && ws->ctl_len > 2 ? (const char *)ws->ctl + 2 : "";
+	return ws->peer_code;
+}
+
+/* Both have said Close, or will have as soon as ours is out. */
+static void ws_explain_close(struct ws *ws)
+{
+	bool asked = ws->state == WS_CLOSING;
+	const char *name = closecode_name(ws->peer_code), *reason;
+
+	ws_close_code(ws, &reason);
+	cause_set(&ws->cause, asked ? CAUSE_OPERATOR : CAUSE_CLOSED, ws->peer_code,
+		  "%s: %u%s%s%s%s%s",
+		  asked ? "closed on request, the server said" : "server closed",
+		  (unsigned)ws->peer_code, *name ? " " : "", name, *reason ? ": " : "", reason,
+		  ws->kind ? " (in the middle of a message)" : "");
+}
+
+/* The transport has ended before that. */
+static void ws_explain_loss(struct ws *ws, const struct cause *cause)
+{
+	bool is_end = cause->class == CAUSE_CLOSED && cause->code == CLOSECODE_LOST;
+
+	switch (ws->state) {
+	case WS_UPGRADING:
+		cause_set(&ws->cause, cause->class, cause->code, "in the opening handshake: %s",
+			  cause->text);
+		break;
+	case WS_OPEN:
+		cause_set(&ws->cause, cause->class, cause->code, "%s%s", cause->text,
+			  is_end ? " (without a close frame)" : "");
+		break;
+	case WS_CLOSING:
+		cause_set(&ws->cause, CAUSE_OPERATOR, CLOSECODE_LOST,
+			  "closed on request, the server did not answer: %s", cause->text);
+		break;
+	default: /* has its own cause, and the transport's end is just what it waits for */
+		break;
+	}
+}
+
+static void ws_hold_close(struct ws *ws, uint16_t code, const char *reason)
+{
+	uint8_t data[2 + WS_REASON_MAX] = {(uint8_t)(code >> 8), (uint8_t)code};
+	size_t len = reason ? strlen(reason) : 0;
+
+	if (len > WS_REASON_MAX) /* not in the middle of a character */
+		len = WS_REASON_MAX - utf8_tail((const uint8_t *)reason, WS_REASON_MAX);
+	if (len > 0)
+		memcpy(data + 2, reason, len);
+	ws_hold(ws, WSLAY_CONNECTION_CLOSE, data, code > 0 ? 2 + len : 0);
+}
+
+void ws_close(struct ws *ws, uint16_t code, const char *reason)
+{
+	if (ws->state > WS_OPEN)
+		return;
+	if (ws->state == WS_UPGRADING) {
+		cause_set(&ws->cause, CAUSE_OPERATOR, 0, "closed on request before it was open");
+		ws_enter(ws, WS_ENDED);
+		return;
+	}
+	ws_enter(ws, WS_CLOSING);
+	ws_hold_close(ws, code, reason);
+	ws_fill(ws);
+	ws_flush(ws);
+}
+
+void ws_abort(struct ws *ws, const struct cause *cause)
+{
+	if (ws->state == WS_ENDED)
+		return;
+	if (ws->state < WS_CLOSED)
+		ws->cause = *cause;
+	ws_enter(ws, WS_ENDED);
+}
+
+/* --- receiving: control frames -------------------------------------------------------------- */
+
+static void ws_take_ping(struct ws *ws)
+{
+	if (ws->close_sent || ws->held == WSLAY_CONNECTION_CLOSE)
+		return;
+	ws_hold(ws, WSLAY_PONG, ws->ctl, ws->ctl_len); /* only the newest counts (5.5.3) */
+	if (ws_pong_may_go(ws))
+		ws_send_held(ws);
+}
+
+static uint64_t ws_clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void ws_take_pong(struct ws *ws)
+{
+	uint64_t payload = htobe64(ws->ping_count), rtt_us;
+
+	ws_note_ping_left(ws);
+	if (!ws->ping_left || ws->ctl_len != sizeof(payload) ||
+	    memcmp(ws->ctl, &payload, sizeof(payload)) != 0)
+		return; /* unasked for, which is legal */
+	rtt_us = ws_clock_us() - ws->ping_sent_us;
+	ws->ping_outstanding = ws->ping_left = false;
+	ws->events->pong(ws->owner, ws->ping_mark,
+			 rtt_us < UINT32_MAX ? (uint32_t)rtt_us : UINT32_MAX);
+}
+
+static void ws_take_close(struct ws *ws)
+{
+	size_t len = ws->ctl_len;
+	uint16_t code = CLOSECODE_NONE;
+
+	if (len == 1) {
+		ws_fail(ws, CLOSECODE_PROTOCOL, "the server sent a Close with half a code");
+		return;
+	}
+	if (len >= 2) {
+		code = (uint16_t)(ws->ctl[0] << 8 | ws->ctl[1]);
+		if (!closecode_is_valid(code)) {
+			ws_fail(ws, CLOSECODE_PROTOCOL, "the server sent close code %u",
+				(unsigned)code);
+			return;
+		}
+		if (!utf8_valid(ws->ctl + 2, len - 2)) {
+			ws_fail(ws, CLOSECODE_INVALID,
+				"the server sent a close reason that is not UTF-8");
+			return;
+		}
+	}
+	ws->peer_code = code;
+	ws->ctl[len] = '\0';
+	ws_explain_close(ws);
+	ws->out_left = 0;
+	if (!ws->close_sent && ws->held != WSLAY_CONNECTION_CLOSE)
+		ws_hold(ws, WSLAY_CONNECTION_CLOSE, ws->ctl, len < 2 ? len : 2);
+	ws_fill(ws);
+	if (ws->state < WS_CLOSED)
+		ws_enter(ws, WS_CLOSED);
+}
+
+static void ws_take_control(struct ws *ws, const struct wslay_frame_iocb *chunk)
+{
+	/* wslay has refused control frames of more than 125 bytes or without FIN. */
+	memcpy(ws->ctl + ws->ctl_len, chunk->data, chunk->data_length);
+	ws->ctl_len = (uint8_t)(ws->ctl_len + chunk->data_length);
+	if (ws->in_frame)
+		return;
+	if (chunk->opcode == WSLAY_CONNECTION_CLOSE)
+		ws_take_close(ws);
+	else if (chunk->opcode == WSLAY_PING)
+		ws_take_ping(ws);
+	else
+		ws_take_pong(ws);
+}
+
+/* --- receiving: messages -------------------------------------------------------------------- */
+
+static bool ws_not_utf8(struct ws *ws)
+{
+	return ws_fail(ws, CLOSECODE_INVALID, "the server sent text that is not UTF-8");
+}
+
+static void ws_deliver(struct ws *ws, const uint8_t *data, size_t len)
+{
+	struct msg msg = {
+		.kind = ws->kind,
+		.time_us = loop_wall_us(),
+		.data = data,
+		.len = len,
+	};
+
+	ws->kind = 0;
+	ws->events->message(ws->owner, &msg);
+}
+
+static void ws_deliver_assembled(struct ws *ws)
+{
+	if (ws->kind == MSG_TEXT && !utf8_complete(&ws->utf8)) {
+		ws_not_utf8(ws);
+		return;
+	}
+	ws_deliver(ws, buf_head(&ws->message), buf_len(&ws->message));
+	buf_clear(&ws->message);
+	if (ws->message.size > WS_KEEP_BYTES)
+		buf_done(&ws->message);
+}
+
+static void ws_take_data(struct ws *ws, const struct wslay_frame_iocb *chunk)
+{
+	bool last = chunk->fin && !ws->in_frame;
+	int r;
+
+	if (last && buf_len(&ws->message) == 0) { /* whole in one chunk: the way of most messages */
+		if (ws->kind == MSG_TEXT && !utf8_valid(chunk->data, chunk->data_length))
+			ws_not_utf8(ws);
+		else
+			ws_deliver(ws, chunk->data, chunk->data_length);
+		return;
+	}
+	if (ws->kind == MSG_TEXT && !utf8_feed(&ws->utf8, chunk->data, chunk->data_length)) {
+		ws_not_utf8(ws);
+		return;
+	}
+	/* Grows with what has come, whatever length was announced. */
+	r = buf_append(&ws->message, chunk->data, chunk->data_length);
+	if (r < 0)
+		ws_break(ws, -r, "cannot hold a message");
+	else if (last)
+		ws_deliver_assembled(ws);
+}
+
+static bool ws_begin_data(struct ws *ws, const struct wslay_frame_iocb *frame)
+{
+	if (frame->opcode == WSLAY_CONTINUATION_FRAME) {
+		if (!ws->kind)
+			return ws_fail(ws, CLOSECODE_PROTOCOL,
+				       "the server continued a message that it had not begun");
+		if (++ws->fragments > WS_FRAGMENTS_MAX)
+			return ws_fail(ws, CLOSECODE_POLICY,
+				       "the server cut a message into more than %d fragments",
+				       (int)WS_FRAGMENTS_MAX);
+	} else {
+		if (ws->kind)
+			return ws_fail(ws, CLOSECODE_PROTOCOL,
+				       "the server began a message inside of another");
+		ws->kind = frame->opcode; /* enum msg_kind has the same values */
+		ws->fragments = 1;
+		ws->utf8 = (struct utf8){0};
+	}
+	if (frame->payload_length > buf_room(&ws->message))
+		return ws_fail(ws, CLOSECODE_TOO_BIG,
+			       "the server sent more than %zu bytes in a message", ws->message.max);
+	return true;
+}
+
+static bool ws_begin_frame(struct ws *ws, const struct wslay_frame_iocb *frame)
+{
+	if (frame->mask)
+		return ws_fail(ws, CLOSECODE_PROTOCOL, "the server masked a frame");
+	/* permessage-deflate would allow RSV1 on the first frame of a message here. */
+	if (frame->rsv)
+		return ws_fail(ws, CLOSECODE_PROTOCOL, "the server set reserved bits in a frame");
+	ws->frame_left = frame->payload_length;
+	ws->ctl_len = 0;
+	switch (frame->opcode) {
+	case WSLAY_CONTINUATION_FRAME:
+	case WSLAY_TEXT_FRAME:
+	case WSLAY_BINARY_FRAME:
+		return ws_begin_data(ws, frame);
+	case WSLAY_CONNECTION_CLOSE:
+	case WSLAY_PING:
+	case WSLAY_PONG:
+		return true;
+	default:
+		return ws_fail(ws, CLOSECODE_PROTOCOL, "the server sent a frame of unknown type %u",
+			       (unsigned)frame->opcode);
+	}
+}
+
+static void ws_take_chunk(struct ws *ws, const struct wslay_frame_iocb *chunk)
+{
+	if (!ws->in_frame && !ws_begin_frame(ws, chunk))
+		return;
+	ws->frame_left -= chunk->data_length;
+	ws->in_frame = ws->frame_left > 0;
+	if (wslay_is_ctrl_frame(chunk->opcode))
+		ws_take_control(ws, chunk);
+	else
+		ws_take_data(ws, chunk);
+}
+
+/* What stood behind the head goes first. */
+static ssize_t ws_wslay_recv(uint8_t *data, size_t len, int flags, void *owner)
+{
+	struct ws *ws = owner;
+	size_t n = buf_len(&ws->head);
+
+	(void)flags;
+	if (n > 0) {
+		n = n < len ? n : len;
+		memcpy(data, buf_head(&ws->head), n);
+		buf_consume(&ws->head, n);
+		buf_trim(&ws->head);
+	} else {
+		n = transport_read(ws->transport, data, len);
+	}
+	ws->dry = n == 0;
+	return n > 0 ? (ssize_t)n : -1;
+}
+
+/* Frames are taken until the transport has no more, or somebody says stop.  WANT_READ does not mean
+ * that there are no more bytes: wslay says so after each read that left a header unfinished. */
+static void ws_pump(struct ws *ws)
+{
+	struct wslay_frame_iocb chunk;
+
+	while (ws_receiving(ws)) {
+		ssize_t n = wslay_frame_recv(ws->frames, &chunk);
+
+		if (n >= 0)
+			ws_take_chunk(ws, &chunk);
+		else if (n != WSLAY_ERR_WANT_READ)
+			ws_fail(ws, CLOSECODE_PROTOCOL, "the server sent a broken frame header");
+		else if (ws->dry)
+			break;
+	}
+}
+
+/* --- the opening handshake ------------------------------------------------------------------ */
+
+static void ws_refuse(struct ws *ws, const char *problem)
+{
+	cause_set(&ws->cause, CAUSE_HTTP, 0, "in the opening handshake: %s", problem);
+	ws_enter(ws, WS_ENDED);
+}
+
+static void ws_take_head(struct ws *ws, const struct http_head *head)
+{
+	if (head->status < 200 && head->status != 101) {
+		buf_consume(&ws->head, head->head_len);
+		if (++ws->interim > WS_INTERIM_MAX)
+			ws_refuse(ws, "too many answers 1xx");
+		return;
+	}
+	if (head->status != 101) {
+		upgrade_refused(head, loop_wall_us(), &ws->cause);
+		ws_enter(ws, WS_ENDED);
+		return;
+	}
+	if (upgrade_accept(head, &ws->options->upgrade, ws->key, &ws->subprotocol, &ws->cause) <
+	    0) {
+		ws_enter(ws, WS_ENDED);
+		return;
+	}
+	buf_consume(&ws->head, head->head_len);
+	buf_trim(&ws->head);
+	ws_enter(ws, WS_OPEN);
+	ws->events->opened(ws->owner);
+}
+
+/* Whole heads in what has come so far. */
+static void ws_judge_head(struct ws *ws)
+{
+	while (ws->state == WS_UPGRADING && buf_len(&ws->head) > 0) {
+		const char *problem = "";
+		struct http_head head;
+		int r = http_parse_head(&head, buf_head(&ws->head), buf_len(&ws->head), &problem);
+
+		if (r == HTTP_MORE)
+			return;
+		if (r == HTTP_DONE)
+			ws_take_head(ws, &head);
+		else
+			ws_refuse(ws, problem);
+	}
+}
+
+static void ws_read_head(struct ws *ws)
+{
+	while (ws->state == WS_UPGRADING && !ws->paused) {
+		size_t had = buf_len(&ws->head), room = buf_room(&ws->head), n;
+		uint8_t *tail;
+		int r;
+
+		if (room == 0) {
+			ws_refuse(ws, "the head is too large");
+			return;
+		}
+		n = room < WS_HEAD_STEP ? room : WS_HEAD_STEP;
+		r = buf_reserve(&ws->head, n, &tail);
+		if (r < 0) {
+			ws_break(ws, -r, "cannot read the answer");
+			return;
+		}
+		n = transport_read(ws->transport, tail, n);
+		if (n == 0)
+			return;
+		buf_commit(&ws->head, n);
+		/* A greeting is judged at once, the rest only line by line: drips cost no more. */
+		if (had < 64 || memchr(tail, '\n', n))
+			ws_judge_head(ws);
+	}
+}
+
+static int ws_send_request(struct ws *ws, const struct url *url)
+{
+	struct buf head;
+	uint8_t *tail;
+	int r;
+
+	buf_init(&head, HTTP_HEAD_MAX);
+	r = upgrade_request(&head, url, &ws->options->upgrade, ws->key);
+	if (r >= 0)
+		r = transport_reserve(ws->transport, buf_len(&head), &tail);
+	if (r >= 0) {
+		memcpy(tail, buf_head(&head), buf_len(&head));
+		transport_commit(ws->transport, buf_len(&head));
+		gaps_add(&ws->gaps, 0, transport_committed(ws->transport));
+	}
+	if (head.data)
+		explicit_bzero(head.data, head.size); /* it has passwords and tokens */
+	buf_done(&head);
+	return r;
+}
+
+/* --- the transport's upcalls ---------------------------------------------------------------- */
+
+/* After the last frame only the end of the stream matters, but it stands behind whatever the server
+ * may still send; and closing with bytes unread would make the kernel reset the connection, which
+ * may overtake our Close. */
+static void ws_discard(struct ws *ws)
+{
+	uint8_t bytes[4096];
+
+	while (transport_read(ws->transport, bytes, sizeof(bytes)) > 0)
+		continue;
+}
+
+static void ws_transport_readable(void *owner)
+{
+	struct ws *ws = owner;
+
+	if (ws->state == WS_UPGRADING)
+		ws_read_head(ws);
+	ws_pump(ws);
+	if (ws->state == WS_CLOSED || ws->state == WS_FAILED)
+		ws_discard(ws);
+	if (ws->dirty)
+		ws_flush(ws);
+}
+
+static void ws_transport_writable(void *owner)
+{
+	struct ws *ws = owner;
+
+	if (ws->state == WS_ENDED)
+		return;
+	ws_note_ping_left(ws);
+	ws_fill(ws);
+	if (ws->state == WS_OPEN || ws->state == WS_CLOSING)
+		ws->events->drained(ws->owner);
+	if (ws->dirty)
+		ws_flush(ws);
+}
+
+static void ws_transport_ended(void *owner, const struct cause *cause)
+{
+	struct ws *ws = owner;
+
+	ws_explain_loss(ws, cause);
+	if (ws->state != WS_ENDED)
+		ws_enter(ws, WS_ENDED);
+}
+
+static void ws_on_later(void *owner)
+{
+	struct ws *ws = owner;
+
+	ws->events->ended(ws->owner, &ws->cause);
+}
+
+/* --- what the owner calls ------------------------------------------------------------------- */
+
+static const struct transport_events ws_transport_events = {
+	.readable = ws_transport_readable,
+	.writable = ws_transport_writable,
+	.ended = ws_transport_ended,
+};
+
+static int ws_new_frames(struct ws *ws)
+{
+	static const struct wslay_frame_callbacks callbacks = {.recv_callback = ws_wslay_recv};
+
+	return wslay_frame_context_init(&ws->frames, &callbacks, ws) == 0 ? 0 : -ENOMEM;
+}
+
+int ws_start(struct ws **ret, struct transport *transport, const struct url *url,
+	     const struct ws_options *options, const struct ws_events *events, void *owner)
+{
+	uint64_t max = options->max_message_bytes;
+	struct ws *ws = calloc(1, sizeof(*ws));
+	int r;
+
+	if (!ws) {
+		transport_free(transport);
+		return -ENOMEM;
+	}
+	ws->transport = transport;
+	ws->options = options;
+	ws->events = events;
+	ws->owner = owner;
+	buf_init(&ws->head, HTTP_HEAD_MAX);
+	buf_init(&ws->message, max < SIZE_MAX / 2 ? (size_t)max : SIZE_MAX / 2);
+	later_init(&ws->later, ws_on_later, ws);
+	r = timer_init(&ws->linger, ws_linger_due, ws);
+	if (r >= 0)
+		r = ws_new_frames(ws);
+	if (r >= 0)
+		r = ws_send_request(ws, url);
+	if (r < 0) {
+		ws_free(ws);
+		return r;
+	}
+	transport_attach(transport, &ws_transport_events, ws);
+	transport_flush(transport);
+	*ret = ws;
+	return 0;
+}
+
+struct ws *ws_free(struct ws *ws)
+{
+	if (!ws)
+		return NULL;
+	transport_free(ws->transport);
+	if (ws->frames)
+		wslay_frame_context_free(ws->frames);
+	later_cancel(&ws->later);
+	timer_done(&ws->linger);
+	buf_done(&ws->head);
+	buf_done(&ws->message);
+	mask_done(&ws->mask);
+	free(ws);
+	return NULL;
+}
+
+uint64_t ws_written(const struct ws *ws)
+{
+	return gaps_position(&ws->gaps, transport_written(ws->transport));
+}
+
+uint64_t ws_queued(const struct ws *ws)
+{
+	return ws->queued;
+}
+
+bool ws_writable(const struct ws *ws)
+{
+	return ws->state == WS_OPEN && ws->out_left == 0 &&
+	       transport_room(ws->transport) >= WS_SEND_WHOLE + WS_HEADER_MAX + WS_CONTROL_ROOM;
+}
+
+/* Where a message ends that begins here, cut into fragments as ws_encode_fragments() does. */
+static size_t ws_fragments_len(size_t len)
+{
+	size_t rest = len % WS_SEND_FRAGMENT;
+
+	return len / WS_SEND_FRAGMENT * ws_frame_len(WS_SEND_FRAGMENT) +
+	       (rest > 0 ? ws_frame_len(rest) : 0);
+}
+
+static void ws_send_large(struct ws *ws, const struct msg *msg)
+{
+	ws->queued += ws_fragments_len(msg->len);
+	ws->out = msg->data;
+	ws->out_left = msg->len;
+	ws->out_opcode = msg->kind;
+	ws_encode_fragments(ws);
+}
+
+int ws_send(struct ws *ws, const struct msg *msg, uint64_t *ret_end)
+{
+	assert(ws_writable(ws));
+	assert(msg->kind == MSG_TEXT || msg->kind == MSG_BINARY);
+	if (msg->len > WS_SEND_WHOLE) {
+		ws_send_large(ws, msg);
+	} else {
+		int r = ws_put_frame(ws, true, WS_FIN | msg->kind, msg->data, msg->len);
+
+		if (r < 0) {
+			if (r != -ENOMEM && r != -ENOBUFS)
+				ws_break(ws, -r, "cannot send");
+			return r;
+		}
+		ws->queued += ws_frame_len(msg->len);
+		ws->encoded = ws->queued;
+	}
+	*ret_end = ws->queued;
+	return 0;
+}
+
+/* Give back what only a busy connection needs. */
+static void ws_rest(struct ws *ws)
+{
+	if (ws->encoded == ws->ping_mark) /* nothing was sent since the last ping */
+		mask_done(&ws->mask);
+	if (!ws->kind)
+		buf_trim(&ws->message);
+}
+
+void ws_ping(struct ws *ws)
+{
+	uint64_t payload;
+
+	if (ws->state != WS_OPEN || ws->ping_outstanding)
+		return;
+	ws_rest(ws);
+	payload = htobe64(ws->ping_count + 1);
+	if (ws_put_control(ws, WSLAY_PING, (uint8_t *)&payload, sizeof(payload)) < 0)
+		return; /* tx is as full as can be, or there is no memory: next time */
+	ws->ping_count++;
+	ws->ping_outstanding = true;
+	ws->ping_left = false;
+	ws->ping_mark = ws->encoded;
+	ws->ping_end = transport_committed(ws->transport);
+	ws->ping_sent_us = ws_clock_us();
+	ws_flush(ws);
+}
+
+bool ws_ping_outstanding(const struct ws *ws)
+{
+	return ws->ping_outstanding;
+}
+
+uint64_t ws_silence_ms(const struct ws *ws)
+{
+	uint64_t since_ms = transport_last_rx_ms(ws->transport), now_ms = loop_now_ms();
+
+	if (!ws->ping_left || ws->paused)
+		return 0;
+	if (since_ms < ws->ping_left_ms)
+		since_ms = ws->ping_left_ms;
+	return now_ms > since_ms ? now_ms - since_ms : 0;
+}
+
+void ws_pause(struct ws *ws)
+{
+	if (ws->paused || ws->state >= WS_CLOSED)
+		return;
+	ws->paused = true;
+	transport_pause(ws->transport);
+}
+
+void ws_resume(struct ws *ws)
+{
+	if (!ws->paused || ws->state == WS_ENDED)
+		return;
+	ws->paused = false;
+	ws->ping_left_ms = loop_now_ms(); /* an answer may stand behind what was not read */
+	transport_resume(ws->transport);  /* calls `readable`: wslay holds bytes too */
+}
+
+const char *ws_subprotocol(const struct ws *ws)
+{
+	return ws->subprotocol ? ws->subprotocol : "";
+}
+
+const char *ws_address(const struct ws *ws)
+{
+	return transport_address(ws->transport);
+}
+
+const char *ws_tls(const struct ws *ws)
+{
+	return transport_tls(ws->transport);
+}

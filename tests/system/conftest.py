@@ -1,0 +1,120 @@
+"""Fixtures: a short private directory, the daemon, and the servers."""
+
+import pathlib
+import tempfile
+
+import pytest
+
+import harness
+import peer as peer_module
+import servers
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "timeout(seconds): limit of a test (pytest-timeout)")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        seconds = mark.args[0] if mark else 60
+        item.own_markers = [m for m in item.own_markers if m.name != "timeout"]
+        item.add_marker(pytest.mark.timeout(harness.scaled(seconds)))
+
+
+def pytest_sessionstart(session):
+    if session.config.option.collectonly:
+        return
+    for program in (harness.WSPIPED, harness.WSPIPE):
+        if not program.exists():
+            pytest.exit(f"{program} is not there: build first, or set WSPIPE_BUILD", 2)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        item.has_failed = True
+        for daemon in getattr(item, "daemons", []):
+            report.sections.append(("daemon's log (end)", daemon.log[-5000:]))
+
+
+@pytest.fixture
+def tmp_path(request):
+    """Like pytest's own, but short: the path of a Unix socket has 107 bytes."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="wsp-"))
+    yield path
+    if not getattr(request.node, "has_failed", False):
+        harness.remove_tree(path)
+
+
+@pytest.fixture
+def daemon(request, tmp_path):
+    daemon = harness.Daemon(tmp_path)
+    request.node.daemons = [daemon]
+    yield daemon
+    daemon.cleanup()
+
+
+@pytest.fixture
+def user_instance(tmp_path):
+    instance = harness.UserInstance(tmp_path)
+    yield instance
+    instance.cleanup()
+
+
+@pytest.fixture
+def make_server(tmp_path):
+    """make_server(KIND, ...): a server that ends with the test; KIND is a class of servers.py."""
+    made = []
+
+    def make(kind, *args, **kw):
+        server = kind(*args, home=tmp_path, **kw)
+        made.append(server)
+        server.start()
+        return server
+    yield make
+    for server in reversed(made):
+        server.stop()
+
+
+@pytest.fixture
+def server(make_server):
+    """A python3-websockets server that echoes nothing and remembers everything."""
+    return make_server(servers.PyServer)
+
+
+@pytest.fixture
+def echo(make_server):
+    """A python3-websockets server that echoes."""
+    return make_server(servers.PyServer, echo=True)
+
+
+@pytest.fixture
+def node_echo(make_server):
+    """node's ws as an echo server: fast, and it answers what came before a Close."""
+    return make_server(servers.NodeEcho)
+
+
+@pytest.fixture
+def peer():
+    """peer(script, ...): a scripted server; one script for each connection in turn, the last one
+    for all further.  What a script asserts is asserted when the test ends."""
+    made = []
+
+    def make(*scripts, **kw):
+        one = peer_module.Peer(*scripts, **kw)
+        made.append(one)
+        return one
+    yield make
+    for one in made:
+        one.stop()
+    for one in made:
+        one.check()
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    """A certificate authority of our own, see servers.Pki."""
+    return servers.Pki(tmp_path_factory.mktemp("pki"))

@@ -1,0 +1,318 @@
+"""A scripted server that may do anything wrong: bytes, pace and order are the test's.
+
+    def script(c):              # c: Connection, in a thread of its own
+        c.good()                # read the head, answer 101
+        c.frame(TEXT, b"hello")
+        c.expect_close(1000)
+    p = peer(script)            # fixture; p.url
+
+A script's failed expectation fails the test (Peer.check(), called by the fixture).  Standard
+library only."""
+
+import base64
+import hashlib
+import os
+import socket
+import struct
+import threading
+import time
+import traceback
+
+from harness import Timeout, scaled
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def accept_of(key):
+    return base64.b64encode(hashlib.sha1((key + GUID).encode()).digest()).decode()
+
+
+def make_frame(opcode, payload=b"", fin=1, rsv=0, mask=None, form=None):
+    """The bytes of a frame.  form: 7, 16 or 64 forces that form of the length."""
+    if isinstance(payload, str):
+        payload = payload.encode()
+    size = len(payload)
+    form = form or (7 if size < 126 else 16 if size < 65536 else 64)
+    masked = 0x80 if mask is not None else 0
+    head = bytes([fin << 7 | rsv << 4 | opcode])
+    if form == 7:
+        head += bytes([masked | size])
+    elif form == 16:
+        head += bytes([masked | 126]) + struct.pack("!H", size)
+    else:
+        head += bytes([masked | 127]) + struct.pack("!Q", size)
+    if mask is not None:
+        head += mask
+        payload = bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
+    return head + payload
+
+
+def close_frame(code=None, reason=""):
+    return make_frame(CLOSE, b"" if code is None else struct.pack("!H", code) + reason.encode())
+
+
+class Over(Exception):
+    """The peer is being stopped: the script ends here."""
+
+
+class Connection:
+    def __init__(self, sock, peer):
+        self.sock, self.peer = sock, peer
+        self.buffer = b""
+        self.head = None      # request line
+        self.fields = []      # (name in lower case, value)
+        sock.settimeout(0.1)  # so that a stopped peer's scripts end
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    # --- bytes
+
+    def _more(self, deadline, what):
+        while True:
+            if self.peer.over.is_set():
+                raise Over
+            try:
+                data = self.sock.recv(1 << 18)
+            except socket.timeout:
+                if time.monotonic() > deadline:
+                    raise Timeout(f"{what}: nothing came; so far {self.buffer[-100:]!r}") from None
+                continue
+            if data:
+                self.buffer += data
+            return len(data)
+
+    def _take(self, size, deadline, what):
+        while len(self.buffer) < size:
+            if not self._more(deadline, what):
+                raise AssertionError(f"{what}: end of stream after {self.buffer[-100:]!r}")
+        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return data
+
+    def send(self, data, drip=None, every=0.0):
+        """All at once, or DRIP bytes every EVERY seconds.  A peer that left early is no fault here:
+        the expectations that follow judge it."""
+        pieces = [data] if not drip else [data[i:i + drip] for i in range(0, len(data), drip)]
+        for i, piece in enumerate(pieces):
+            if i and every:
+                self.wait(every)
+            while piece:
+                if self.peer.over.is_set():
+                    raise Over
+                try:
+                    piece = piece[self.sock.send(piece):]
+                except socket.timeout:
+                    continue
+                except (BrokenPipeError, ConnectionResetError):
+                    return
+
+    def wait(self, seconds):
+        """Let time pass (a pace of sending, not a way to await something)."""
+        if self.peer.over.wait(seconds):
+            raise Over
+
+    # --- the opening handshake
+
+    def read_head(self, timeout=10):
+        deadline = time.monotonic() + scaled(timeout)
+        while b"\r\n\r\n" not in self.buffer:
+            if not self._more(deadline, "request head"):
+                raise AssertionError(f"end of stream in the head: {self.buffer!r}")
+        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+        lines = head.decode("latin-1").split("\r\n")
+        self.head = lines[0]
+        self.fields = [(n.lower(), v.strip()) for n, v in (x.split(":", 1) for x in lines[1:])]
+        return self.fields
+
+    def field(self, name):
+        """All values of a field of the request."""
+        return [v for n, v in self.fields if n == name.lower()]
+
+    def key(self):
+        return self.field("sec-websocket-key")[0]
+
+    def good_head(self, *more, accept=None):
+        return "\r\n".join(["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket",
+                            "Connection: Upgrade",
+                            f"Sec-WebSocket-Accept: {accept or accept_of(self.key())}", *more,
+                            "", ""]).encode()
+
+    def good(self, *more):
+        """Read the request, accept it."""
+        if self.head is None:
+            self.read_head()
+        self.send(self.good_head(*more))
+        return self
+
+    # --- frames
+
+    def frame(self, opcode, payload=b"", drip=None, **kw):
+        self.send(make_frame(opcode, payload, **kw), drip)
+
+    def read_frame(self, timeout=10):
+        """(opcode, payload, fin, rsv), after what every client must do was checked."""
+        deadline = time.monotonic() + scaled(timeout)
+        first, second = self._take(2, deadline, "frame")
+        assert second & 0x80, "a client's frame must be masked (RFC 6455 5.1)"
+        size = second & 0x7f
+        if size == 126:
+            size = struct.unpack("!H", self._take(2, deadline, "frame"))[0]
+            assert size > 125, "length not in its shortest form"
+        elif size == 127:
+            size = struct.unpack("!Q", self._take(8, deadline, "frame"))[0]
+            assert size > 65535, "length not in its shortest form"
+        mask = self._take(4, deadline, "frame")
+        data = self._take(size, deadline, "frame")
+        whole = (mask * (size // 4 + 1))[:size]
+        data = (int.from_bytes(data, "big") ^ int.from_bytes(whole, "big")).to_bytes(size, "big")
+        return first & 0x0f, data, first >> 7, first >> 4 & 7
+
+    def expect_frame(self, opcode, payload=None, timeout=10):
+        """The next frame but the client's own pings (answered) and pongs; its payload."""
+        while True:
+            got, data, fin, rsv = self.read_frame(timeout)
+            if got == PING and opcode != PING:
+                self.frame(PONG, data)
+                continue
+            if got == PONG and opcode != PONG:
+                continue
+            break
+        assert got == opcode, f"want opcode {opcode}, got {got} with {data[:100]!r}"
+        assert rsv == 0 and fin == 1, f"rsv {rsv}, fin {fin}"
+        if payload is not None:
+            assert data == (payload.encode() if isinstance(payload, str) else payload)
+        return data
+
+    def expect_close(self, code, timeout=10):
+        """A Close with CODE (None: without one); its reason."""
+        data = self.expect_frame(CLOSE, timeout=timeout)
+        got = struct.unpack("!H", data[:2])[0] if data else None
+        assert got == code, f"want Close {code}, got {got} {data[2:]!r}"
+        return data[2:].decode()
+
+    def expect_eof(self, timeout=10):
+        """The client ends the TCP connection (FIN or RST); no byte comes before."""
+        deadline = time.monotonic() + scaled(timeout)
+        try:
+            got = len(self.buffer) or self._more(deadline, "end of stream")
+        except ConnectionResetError:
+            return
+        assert not got, f"want the end of stream, got {self.buffer[:100]!r}"
+
+    def expect_silence(self, seconds=0.3):
+        assert not self.buffer, f"{self.buffer[:100]!r}"
+        try:
+            got = self._more(time.monotonic() + seconds, "silence")
+        except Timeout:
+            return
+        raise AssertionError(f"{got} bytes: {self.buffer[:100]!r}" if got else "end of stream")
+
+    def echo(self):
+        """Echo whole messages until the client closes; the Close is answered."""
+        while True:
+            opcode, data, _, _ = self.read_frame(timeout=60)
+            if opcode == PING:
+                self.frame(PONG, data)
+            elif opcode == CLOSE:
+                self.frame(CLOSE, data)
+                return
+            elif opcode != PONG:
+                self.frame(opcode, data)
+
+    # --- ends
+
+    def half_close(self):
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def rst(self):
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def stall(self):
+        """Neither read nor write any more, until the test ends."""
+        self.peer.over.wait()
+        raise Over
+
+    def close(self):
+        self.sock.close()
+
+
+class Peer:
+    """Listens; the n-th connection is served by the n-th script, further ones by the last."""
+
+    def __init__(self, *scripts, backlog=16, receive_buffer=None):
+        self.scripts = scripts
+        self.over = threading.Event()
+        self.failures = []
+        self.connections = []
+        self.finished = []
+        self.changed = threading.Condition()
+        self.threads = []
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if receive_buffer:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(backlog)
+        self.listener.settimeout(0.1)
+        self.port = self.listener.getsockname()[1]
+        self.url = f"ws://127.0.0.1:{self.port}/"
+        self._thread(self._accept)
+
+    def _thread(self, target, *args):
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def _accept(self):
+        while not self.over.is_set():
+            try:
+                sock, _ = self.listener.accept()
+            except socket.timeout:
+                continue
+            connection = Connection(sock, self)
+            with self.changed:
+                number = len(self.connections)
+                self.connections.append(connection)
+                self.changed.notify_all()
+            self._thread(self._serve, connection,
+                         self.scripts[min(number, len(self.scripts) - 1)], number)
+
+    def _serve(self, connection, script, number):
+        try:
+            script(connection)
+        except Over:
+            pass
+        except BaseException:
+            if not self.over.is_set():
+                self.failures.append(f"connection {number}:\n{traceback.format_exc()}")
+        finally:
+            connection.close()
+            with self.changed:
+                self.finished.append(number)
+                self.changed.notify_all()
+
+    def wait_connections(self, count, timeout=10):
+        with self.changed:
+            if not self.changed.wait_for(lambda: len(self.connections) >= count, scaled(timeout)):
+                raise Timeout(f"{len(self.connections)} connections came, want {count}")
+        return self.connections[count - 1]
+
+    def wait_finished(self, count=1, timeout=15):
+        """Until so many scripts have run to their end; then their failures are raised."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: len(self.finished) >= count, scaled(timeout)):
+                raise Timeout(f"{len(self.finished)} scripts are done, want {count}")
+        self.check()
+
+    def stop(self):
+        self.over.set()
+        for thread in self.threads:
+            thread.join(5)
+        self.listener.close()
+
+    def check(self):
+        assert not self.failures, "\n".join(self.failures)
+
+
+def random_mask():
+    return os.urandom(4)
