@@ -234,6 +234,7 @@ static void conn_ws_ended(void *owner, const struct cause *cause)
 {
 	struct conn *conn = owner;
 	struct outbox_loss sent = outbox_written(conn->outbox, ws_written(conn->ws));
+	struct cause kept = *cause; /* it belongs to the ws */
 	const char *reason = "";
 
 	conn->stats.sent_messages += sent.messages;
@@ -247,7 +248,7 @@ static void conn_ws_ended(void *owner, const struct cause *cause)
 	if (cause->class == CAUSE_HTTP && cause->code)
 		conn->http_status = cause->code;
 	conn->ws = ws_free(conn->ws);
-	conn_ended(conn, cause);
+	conn_ended(conn, &kept);
 }
 
 static const struct ws_events ws_events = {
@@ -275,7 +276,7 @@ static void conn_dial_connected(void *owner, struct transport *transport)
 static void conn_dial_failed(void *owner, const struct cause *cause)
 {
 	struct conn *conn = owner;
-	struct cause kept = *cause; /* it may belong to the dial */
+	struct cause kept = *cause; /* it belongs to the dial */
 
 	conn->dial = dial_free(conn->dial);
 	conn_ended(conn, &kept);

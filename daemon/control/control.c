@@ -1,20 +1,20 @@
 /* control - who may come in, how many, and what belongs to each.
  *
- * Each client is a peer (its bytes) and, from its request on, a request (what it wants); when the peer
- * has gone, everything that it had goes with it: first the request, which lets go of connections,
- * streams and watches, then the peer.
+ * Each client is a peer (its bytes) and, from its request on, a request (what it wants); when the
+ * peer has gone, everything that it had goes with it: first the request, which lets go of
+ * connections, streams and watches, then the peer.
  *
- * A channel may be removed by one client while another uses it.  The rule: whoever uses a channel has a
- * channel_reader and a conn_watch on it (request.c does both).  A change of state to CLOSED is told by
- * the watch, and streams then end by themselves once what was received is written out; but when
- * `removed` is called, they must let go of conn, intake, outlet and cursor before they return.
+ * A channel may be removed by one client while another uses it.  The rule: whoever uses a channel
+ * has a channel_reader and a conn_watch on it (request.c does both).  A change of state to CLOSED
+ * is told by the watch, and streams then end by themselves once what was received is written out;
+ * but when `removed` is called, they must let go of conn, intake, outlet and cursor before they
+ * return.
  *
  * The socket's mode and ACL say who may connect; SO_PEERCRED says then whether he may only read. */
 #include "control/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -49,7 +49,7 @@ struct control {
 	struct timer rest;
 	bool exhausted; /* said once, until somebody comes in again */
 	bool bound;     /* the socket in the runtime directory is ours to remove */
-	char **list; /* `access` as configured */
+	char **list;    /* `access` as configured */
 	struct access access;
 	struct list clients;
 	unsigned clients_n;
@@ -200,7 +200,8 @@ static int control_admit(struct control *control, int fd)
 static void control_exhaust(struct control *control, int error)
 {
 	if (!control->exhausted)
-		log_warning(NULL, "control socket: cannot take another client (%s); trying every second",
+		log_warning(NULL,
+			    "control socket: cannot take another client (%s); trying every second",
 			    strerror(error));
 	control->exhausted = true;
 	timer_set(&control->rest, EXHAUSTED_MS);
@@ -253,8 +254,8 @@ static int control_listen(const struct control *control, const char *name,
 /* Takes FD: from now on clients come in there.  Those who wait at the old one are taken first. */
 static int control_use(struct control *control, int fd)
 {
-	struct event *acceptable = event_new(loop_base(), fd, EV_READ | EV_PERSIST,
-					     control_on_acceptable, control);
+	struct event *acceptable =
+		event_new(loop_base(), fd, EV_READ | EV_PERSIST, control_on_acceptable, control);
 
 	if (!acceptable) {
 		close(fd);
@@ -281,7 +282,8 @@ static int control_exchange(struct control *control, const struct access *access
 
 	if (r < 0)
 		return r;
-	if (renameat(control->runtime_fd, CONTROL_NEXT_NAME, control->runtime_fd, CONTROL_NAME) < 0) {
+	if (renameat(control->runtime_fd, CONTROL_NEXT_NAME, control->runtime_fd, CONTROL_NAME) <
+	    0) {
 		r = -errno;
 		unlinkat(control->runtime_fd, CONTROL_NEXT_NAME, 0);
 		return r;
@@ -329,8 +331,7 @@ int control_set_access(struct control *control, char *const *list)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-int control_new(struct control **ret, struct service *service, int runtime_fd,
-		char *const *access)
+int control_new(struct control **ret, struct service *service, int runtime_fd, char *const *access)
 {
 	struct control *control = calloc(1, sizeof(*control));
 	int r;
@@ -341,7 +342,8 @@ int control_new(struct control **ret, struct service *service, int runtime_fd,
 	control->fd = -1;
 	list_init(&control->clients);
 	control->runtime_fd = fcntl(runtime_fd, F_DUPFD_CLOEXEC, 0);
-	r = control->runtime_fd < 0 ? -errno : timer_init(&control->rest, control_on_rested, control);
+	r = control->runtime_fd < 0 ? -errno
+				    : timer_init(&control->rest, control_on_rested, control);
 	if (r >= 0)
 		r = control_set_access(control, access);
 	if (r < 0) {
@@ -358,7 +360,7 @@ struct control *control_free(struct control *control)
 
 	if (!control)
 		return NULL;
-	list_for_each_safe(client, following, &control->clients, link) {
+	list_for_each_safe (client, following, &control->clients, link) {
 		if (client->request)
 			request_cut(client->request);
 		client_free(client);

@@ -1,10 +1,10 @@
 /* flow - when a stream is over, and what its client is told.
  *
  * It ends by one of four: the client's input has ended (send, or after the closing handshake with
- * `finish`), the count is reached, the connection is closed for good, or the stream itself is broken.
- * flow_wind_up() lets the outlet write what was received until then; flow_end() is the only place that
- * tells "end".  After that the socket stays open without a sender, so that the client finds all its
- * bytes and then end of file, until it closes the control connection. */
+ * `finish`), the count is reached, the connection is closed for good, or the stream itself is
+ * broken. flow_wind_up() lets the outlet write what was received until then; flow_end() is the only
+ * place that tells "end".  After that the socket stays open without a sender, so that the client
+ * finds all its bytes and then end of file, until it closes the control connection. */
 #include "control/flow.h"
 
 #include <errno.h>
@@ -43,12 +43,12 @@ struct flow {
 	struct outlet *outlet;
 	struct later settle;
 	enum conn_state told;
-	uint64_t missed; /* not told yet */
-	uint64_t taken, refused; /* records from the client */
-	const char *problem; /* of the first one refused; constant */
-	const char *broken;  /* why nothing more can be read; constant */
+	uint64_t missed;              /* not told yet */
+	uint64_t taken, refused;      /* records from the client */
+	const char *problem;          /* of the first one refused; constant */
+	const char *broken;           /* why nothing more can be read; constant */
 	bool wants_finish, finishing; /* the input has ended; conn_finish() was called */
-	uint64_t attempt;    /* ... in this session of the connection */
+	uint64_t attempt;             /* ... in this session of the connection */
 	bool winding_up, done;
 	struct ending ending;
 	void (*ended)(void *owner);
@@ -124,11 +124,12 @@ static void flow_tell_end(struct flow *flow)
 	if (r >= 0)
 		r = put_member(&line, "close_reason", end->close_code ? end->reason : NULL);
 	if (r >= 0)
-		r = buf_printf(&line,
-			       ",\"messages\":%llu,\"rejected\":%llu,\"state\":\"%s\",\"queued\":%s",
-			       (unsigned long long)flow->taken, (unsigned long long)flow->refused,
-			       conn_state_names[state],
-			       state != CONN_OPEN && !conn_is_idle(flow->conn) ? "true" : "false");
+		r = buf_printf(
+			&line,
+			",\"messages\":%llu,\"rejected\":%llu,\"state\":\"%s\",\"queued\":%s",
+			(unsigned long long)flow->taken, (unsigned long long)flow->refused,
+			conn_state_names[state],
+			state != CONN_OPEN && !conn_is_idle(flow->conn) ? "true" : "false");
 	flow_tell(flow, &line, r);
 }
 
@@ -369,8 +370,8 @@ static int flow_make_movers(struct flow *flow)
 	int r = 0;
 
 	if (options->writes)
-		r = intake_new(&flow->intake, flow->fd, flow->conn, options->framing,
-			       options->type, &flow_intake_events, flow);
+		r = intake_new(&flow->intake, flow->fd, flow->conn, options->framing, options->type,
+			       &flow_intake_events, flow);
 	if (r >= 0 && options->reads)
 		r = outlet_new(&flow->outlet, flow->fd, flow->conn, &outlet, &flow_outlet_events,
 			       flow);

@@ -1,7 +1,8 @@
-/* flow - a stream verb at work: send, recv and cat are one socketpair with an intake, an outlet or both.
+/* flow - a stream verb at work: send, recv and cat are one socketpair with an intake, an outlet or
+ * both.
  *
- * The data path is that of the endpoints; here is only when such a stream is over, and what the client
- * is told beside it (the events of protocol.h). */
+ * The data path is that of the endpoints; here is only when such a stream is over, and what the
+ * client is told beside it (the events of protocol.h). */
 #ifndef CONTROL_FLOW_H
 #define CONTROL_FLOW_H
 
@@ -30,7 +31,8 @@ struct flow_options {
 int flow_new(struct flow **ret, struct conn *conn, struct peer *peer,
 	     const struct flow_options *options, void (*ended)(void *owner), void *owner,
 	     int *ret_fd);
-/* ENDED: "end" has been told, and conn is not used any more.  Nothing else comes; may free the flow. */
+/* ENDED: "end" has been told, and conn is not used any more.  Nothing else comes; may free the
+ * flow. */
 struct flow *flow_free(struct flow *flow);
 
 /* After the "ok" line: bytes and events may come from now on. */

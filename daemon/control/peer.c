@@ -1,8 +1,9 @@
 /* peer - one client of the control socket.
  *
- * The client's end of file means "I have left" while it waits for something, and nothing at all while
- * an answer is on its way (`echo ... | nc -N -U control` half-closes at once and wants its answer).
- * The object is never freed by itself: `gone` is called from a later, and the owner frees it there. */
+ * The client's end of file means "I have left" while it waits for something, and nothing at all
+ * while an answer is on its way (`echo ... | nc -N -U control` half-closes at once and wants its
+ * answer). The object is never freed by itself: `gone` is called from a later, and the owner frees
+ * it there. */
 #include "control/peer.h"
 
 #include <errno.h>
@@ -21,15 +22,15 @@
 #include "codec/utf8.h"
 
 enum {
-	READ_BYTES = 64 * 1024,     /* at once */
-	MESSAGE_MAX = 512 * 1024,   /* of a refusal: the faults of a whole configuration */
+	READ_BYTES = 64 * 1024,   /* at once */
+	MESSAGE_MAX = 512 * 1024, /* of a refusal: the faults of a whole configuration */
 };
 
 struct peer {
 	int fd;
 	struct event *readable, *writable;
 	struct buf in, out;
-	int pass_fd; /* goes out with the next byte; -1: none */
+	int pass_fd;    /* goes out with the next byte; -1: none */
 	bool asked;     /* the request line has come */
 	bool finishing; /* nothing more will be said */
 	bool dropped;   /* `gone` is due or was called */
@@ -198,7 +199,8 @@ void peer_refuse(struct peer *peer, enum protocol_exit exit, const char *format,
 	r = buf_vprintf(&message, format, args);
 	va_end(args);
 	if (r >= 0)
-		r = buf_printf(&line, "{\"ok\":false,\"exit\":%d,\"error\":\"%s\",\"message\":", exit,
+		r = buf_printf(&line,
+			       "{\"ok\":false,\"exit\":%d,\"error\":\"%s\",\"message\":", exit,
 			       error_word(exit));
 	if (r >= 0)
 		r = peer_quote(&line, (const char *)buf_head(&message), buf_len(&message));
@@ -238,7 +240,8 @@ static void peer_take_bytes(struct peer *peer, const uint8_t *data, size_t len)
 		peer_drop(peer);
 	} else if (end) {
 		peer->asked = true;
-		peer->events->request(peer->owner, buf_len(&peer->in) ? (char *)buf_head(&peer->in) : "",
+		peer->events->request(peer->owner,
+				      buf_len(&peer->in) ? (char *)buf_head(&peer->in) : "",
 				      buf_len(&peer->in));
 	}
 	if (peer->asked)

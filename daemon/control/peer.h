@@ -15,9 +15,11 @@ enum { PEER_OUT_MAX = 64 * 1024 * 1024 };
 struct peer;
 
 struct peer_events {
-	/* The request line without its end, once; good until this returns.  Do not free the peer here. */
+	/* The request line without its end, once; good until this returns.  Do not free the peer
+	 * here. */
 	void (*request)(void *owner, const char *line, size_t len);
-	/* It has left, or all has been said after peer_finish().  From a clean stack; free it there. */
+	/* It has left, or all has been said after peer_finish().  From a clean stack; free it
+	 * there. */
 	void (*gone)(void *owner);
 };
 
@@ -27,9 +29,9 @@ struct peer *peer_free(struct peer *peer);
 
 /* Empty, with the maximum that fits: make a line in it. */
 void peer_line_init(struct buf *line);
-/* Send LINE (its line feed is added) and empty it.  PASS_FD goes with its first bytes and is taken, -1:
- * none; only with the first line.  When there is no memory or no room, the peer is dropped: a client
- * that does not read its answers is told nothing. */
+/* Send LINE (its line feed is added) and empty it.  PASS_FD goes with its first bytes and is taken,
+ * -1: none; only with the first line.  When there is no memory or no room, the peer is dropped: a
+ * client that does not read its answers is told nothing. */
 void peer_send(struct peer *peer, struct buf *line, int pass_fd);
 /* {"ok":false,...} with this exit and message, then peer_finish(). */
 void peer_refuse(struct peer *peer, enum protocol_exit exit, const char *format, ...)

@@ -256,7 +256,6 @@ int request_add(struct request *request, const char *name, const char *url, bool
 {
 	cleanup_free char *made_up = NULL;
 	struct section *section = NULL;
-	const char *path; /* told by the log */
 	int r = 0;
 
 	if (!name) {
@@ -272,7 +271,7 @@ int request_add(struct request *request, const char *name, const char *url, bool
 		r = request_make_section(request, name, url, own, &section);
 	if (r <= 0)
 		return r;
-	r = service_add(request->service, section, !own, ret, &path);
+	r = service_add(request->service, section, !own, ret);
 	if (r < 0)
 		peer_refuse(request->peer, EXIT_PEER, "cannot make '%s' in %s: %s", name,
 			    service_runtime_dir(request->service), strerror(-r));

@@ -1,7 +1,7 @@
 /* request - what one client wants, from its line until it has been answered or has left.
  *
- * Holds at most one channel: it watches its state, is told when it goes, and removes it at the end if it
- * was made for this request alone.  What each verb does with that is in verbs.c. */
+ * Holds at most one channel: it watches its state, is told when it goes, and removes it at the end
+ * if it was made for this request alone.  What each verb does with that is in verbs.c. */
 #ifndef CONTROL_REQUEST_H
 #define CONTROL_REQUEST_H
 
@@ -47,7 +47,7 @@ struct request {
 	bool waits_closed;    /* wait: for "closed", not for "open" or a message */
 	struct cursor cursor; /* wait: for a message */
 	struct later arrived;
-	struct timer grace;   /* close: for readers that are behind */
+	struct timer grace; /* close: for readers that are behind */
 	unsigned graces;
 };
 
@@ -61,7 +61,8 @@ struct request *request_free(struct request *request); /* removes a channel of i
 int request_str(const struct request *request, const char *pointer, char **ret);
 int request_uint(const struct request *request, const char *pointer, uint64_t *ret);
 bool request_true(const struct request *request, const char *pointer, bool fallback);
-/* The index of the string in WORDS (NULL-terminated) into *ret; 1, 0 as above, -EINVAL: none of them. */
+/* The index of the string in WORDS (NULL-terminated) into *ret; 1, 0 as above, -EINVAL: none of
+ * them. */
 int request_word(const struct request *request, const char *pointer, const char *const *words,
 		 int *ret);
 
@@ -78,7 +79,8 @@ void request_cut(struct request *request);
 /* By "name": 1, or 0 when there is none and the client has been told; -errno. */
 int request_find(struct request *request, struct channel **ret);
 /* Make one of "url" and "options".  NAME NULL: one is made up.  OWN: no endpoints, and no
- * reconnecting unless the options say so.  1, or 0 when it was refused and the client has been told. */
+ * reconnecting unless the options say so.  1, or 0 when it was refused and the client has been
+ * told. */
 int request_add(struct request *request, const char *name, const char *url, bool own,
 		struct channel **ret);
 

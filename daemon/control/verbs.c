@@ -1,8 +1,8 @@
 /* verbs - what a client can ask for.
  *
- * A verb's function returns 0 when the client has been answered or will be, or a negative errno that
- * verbs_start() makes an answer of.  Verbs that wait hold their channel (request.h) and go on in their
- * `changed`; nobody here has a deadline, that is the client's to know. */
+ * A verb's function returns 0 when the client has been answered or will be, or a negative errno
+ * that verbs_start() makes an answer of.  Verbs that wait hold their channel (request.h) and go on
+ * in their `changed`; nobody here has a deadline, that is the client's to know. */
 #include "control/verbs.h"
 
 #include <errno.h>
@@ -43,8 +43,8 @@ static void refuse_not_open(struct request *request, struct conn *conn, enum pro
 	bool told = cause->class != CAUSE_NONE;
 
 	peer_refuse(request->peer, exit, "'%s' %s%s%s (wspipe resume %s opens it)", name,
-		    conn_state(conn) == CONN_FAILED ? "has failed" : "is closed",
-		    told ? ": " : "", told ? cause->text : "", name);
+		    conn_state(conn) == CONN_FAILED ? "has failed" : "is closed", told ? ": " : "",
+		    told ? cause->text : "", name);
 }
 
 static int put_str(struct buf *line, const char *key, const char *text)
@@ -206,7 +206,7 @@ static bool close_readers_behind(const struct request *request)
 {
 	struct channel_reader *reader;
 
-	list_for_each(reader, channel_readers(request->channel), link) {
+	list_for_each (reader, channel_readers(request->channel), link) {
 		if (reader->outlet && outlet_behind(reader->outlet))
 			return true;
 	}
@@ -434,13 +434,13 @@ static void stream_fill_options(const struct request *request, const struct chan
 	const struct section *section = channel_section(channel);
 
 	options->own = own;
-	options->framing = (enum framing)(words->framing >= 0 ? words->framing
-							      : section->endpoint.framing);
+	options->framing =
+		(enum framing)(words->framing >= 0 ? words->framing : section->endpoint.framing);
 	options->type = (enum msg_kind)section->conn.type;
 	if (words->type >= 0)
 		options->type = words->type == 0 ? MSG_TEXT : MSG_BINARY;
-	options->from = words->from == 1 || (own && words->from < 0) ? CURSOR_OLDEST
-								       : CURSOR_NEWEST;
+	options->from =
+		words->from == 1 || (own && words->from < 0) ? CURSOR_OLDEST : CURSOR_NEWEST;
 	options->count = words->count;
 	options->label = request->word;
 	if (!options->writes)
@@ -559,18 +559,12 @@ static int verb_cat(struct request *request)
 /* --- the table ------------------------------------------------------------------------------ */
 
 static const struct verb verbs[] = {
-	{VERB_STATUS, false, verb_status},
-	{VERB_OPEN, true, verb_open},
-	{VERB_CLOSE, true, verb_close},
-	{VERB_RECONNECT, true, verb_reconnect},
-	{VERB_PAUSE, true, verb_pause},
-	{VERB_RESUME, true, verb_resume},
-	{VERB_SEND, true, verb_send},
-	{VERB_RECV, false, verb_recv},
-	{VERB_CAT, true, verb_cat},
-	{VERB_WAIT, false, verb_wait},
-	{VERB_RELOAD, true, verb_reload},
-	{VERB_STOP, true, verb_stop},
+	{VERB_STATUS, false, verb_status}, {VERB_OPEN, true, verb_open},
+	{VERB_CLOSE, true, verb_close},    {VERB_RECONNECT, true, verb_reconnect},
+	{VERB_PAUSE, true, verb_pause},    {VERB_RESUME, true, verb_resume},
+	{VERB_SEND, true, verb_send},      {VERB_RECV, false, verb_recv},
+	{VERB_CAT, true, verb_cat},        {VERB_WAIT, false, verb_wait},
+	{VERB_RELOAD, true, verb_reload},  {VERB_STOP, true, verb_stop},
 };
 
 static const struct verb *verb_find(const struct request *request)

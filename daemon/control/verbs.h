@@ -6,7 +6,8 @@
 
 #include "control/request.h"
 
-/* Read LINE and do what it says.  The client is answered here, or later, or never when it leaves. */
+/* Read LINE and do what it says.  The client is answered here, or later, or never when it leaves.
+ */
 void verbs_start(struct request *request, const char *line, size_t len);
 
 #endif

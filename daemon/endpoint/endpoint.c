@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -70,6 +71,9 @@ static int make_directory(struct endpoints *e)
 	size_t n;
 	int r = file_open_dir(e->runtime_fd, conn_name(e->conn), &e->dirfd);
 
+	/* The group's bits are the mask of an access list: this shuts out whom an earlier one let in. */
+	if (r == 0 && fchmod(e->dirfd, 0700) < 0)
+		r = -errno;
 	if (r == 0)
 		r = access_grants(&e->access, ACCESS_DIRECTORY, &grants, &n);
 	if (r == 0)

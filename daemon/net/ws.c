@@ -84,7 +84,7 @@ struct ws {
 	uint8_t ctl[WS_CONTROL_MAX +
 		    1]; /* a control frame's payload; in the end that of the Close */
 	uint32_t fragments;
-	struct utf8 utf8;
+	struct utf8 utf8; /* complete between messages */
 	struct buf message;
 
 	/* sending */
@@ -290,9 +290,7 @@ static void ws_enter(struct ws *ws, enum ws_state state)
 		loop_later(&ws->later);
 		return;
 	}
-	if (ws->paused)
-		transport_resume(ws->transport); /* or the end of the stream would not be seen */
-	ws->paused = false;
+	/* Reading is not paused, since both follow from what was read; so the end will be seen. */
 	if (server_closed || state == WS_FAILED) /* else our owner's timer bounds it */
 		timer_set(&ws->linger, WS_LINGER_MS);
 }
@@ -556,7 +554,6 @@ static bool ws_begin_data(struct ws *ws, const struct wslay_frame_iocb *frame)
 				       "the server began a message inside of another");
 		ws->kind = frame->opcode; /* enum msg_kind has the same values */
 		ws->fragments = 1;
-		ws->utf8 = (struct utf8){0};
 	}
 	if (frame->payload_length > buf_room(&ws->message))
 		return ws_fail(ws, CLOSECODE_TOO_BIG,

@@ -166,18 +166,19 @@ static void channel_conn_changed(void *owner)
 }
 
 /* Log where it failed, and what to do. */
-static int make_endpoints(struct channel *channel, const char **ret_path)
+static int make_endpoints(struct channel *channel)
 {
 	struct service *service = channel->service;
+	const char *path;
 	int r;
 
 	if (!channel->with_endpoints)
 		return 0;
 	r = endpoints_new(&channel->endpoints, service->options.runtime_fd, service->arrivals,
-			  channel->conn, &channel->section->endpoint, ret_path);
+			  channel->conn, &channel->section->endpoint, &path);
 	if (r < 0)
 		log_error(channel->section->name, "cannot make %s/%s/%s: %s",
-			  service->options.runtime_dir, channel->section->name, *ret_path,
+			  service->options.runtime_dir, channel->section->name, path,
 			  r == -EEXIST ? "something that is no FIFO of ours stands there; move it away"
 				       : strerror(-r));
 	return r;
@@ -185,12 +186,11 @@ static int make_endpoints(struct channel *channel, const char **ret_path)
 
 /* Takes SECTION, also on failure. */
 static int channel_new(struct channel **ret, struct service *service, struct section *section,
-		       bool configured, bool with_endpoints, const char **ret_path)
+		       bool configured, bool with_endpoints)
 {
 	struct channel *channel = calloc(1, sizeof(*channel));
 	int r;
 
-	*ret_path = section->name;
 	if (!channel) {
 		config_section_free(section);
 		return -ENOMEM;
@@ -205,7 +205,7 @@ static int channel_new(struct channel **ret, struct service *service, struct sec
 	if (r == 0)
 		r = insert_channel(service, channel);
 	if (r == 0)
-		r = make_endpoints(channel, ret_path);
+		r = make_endpoints(channel);
 	if (r < 0) {
 		channel_free(channel, true);
 		return r;
@@ -281,7 +281,6 @@ static void change_channel(struct channel *channel, struct section *section)
 {
 	unsigned change = config_compare(channel->section, section);
 	struct section *old = channel->section;
-	const char *path;
 
 	channel->configured = true;
 	if (change == 0 && !channel->removing) {
@@ -293,12 +292,13 @@ static void change_channel(struct channel *channel, struct section *section)
 	if ((change & (1u << CONFIG_ENDPOINTS)) || !channel->endpoints) {
 		channel->endpoints = endpoints_free(channel->endpoints, true);
 		channel->with_endpoints = true;
-		make_endpoints(channel, &path);
+		make_endpoints(channel);
 	} else {
 		endpoints_set_options(channel->endpoints, &section->endpoint);
 	}
 	if ((change & (1u << CONFIG_REDIAL)) || channel->removing) {
 		channel->removing = false;
+		later_cancel(&channel->go);
 		log_info(section->name, "its configuration has changed: connecting anew");
 		conn_reconnect(channel->conn);
 	}
@@ -322,7 +322,6 @@ static void remove_absent(struct service *service, struct config *config)
 static void apply(struct service *service, struct config *config)
 {
 	struct section *section;
-	const char *path;
 
 	while ((section = list_first(&config->sections, struct section, link))) {
 		struct channel *channel = service_find(service, section->name);
@@ -331,7 +330,7 @@ static void apply(struct service *service, struct config *config)
 		if (channel)
 			change_channel(channel, section);
 		else
-			channel_new(&channel, service, section, true, true, &path);
+			channel_new(&channel, service, section, true, true);
 	}
 	apply_daemon_options(service, config);
 }
@@ -485,14 +484,13 @@ bool service_stopping(const struct service *service)
 }
 
 int service_add(struct service *service, struct section *section, bool with_endpoints,
-		struct channel **ret, const char **ret_path)
+		struct channel **ret)
 {
-	*ret_path = section->name;
 	if (service_find(service, section->name)) {
 		config_section_free(section);
 		return -EEXIST;
 	}
-	return channel_new(ret, service, section, false, with_endpoints, ret_path);
+	return channel_new(ret, service, section, false, with_endpoints);
 }
 
 void service_remove(struct service *service, struct channel *channel)

@@ -61,9 +61,9 @@ struct channel *service_next(struct service *service, struct channel *channel);
 
 /* Make a channel that lives until closed.  Takes SECTION.  WITH_ENDPOINTS: a directory with files;
  * false for one that only its maker uses (cat URL): it is not listed under a name others could guess
- * wrong.  -EEXIST: the name is taken; *ret_path as in endpoints_new(). */
+ * wrong.  -EEXIST: the name is taken.  What else fails is in the log. */
 int service_add(struct service *service, struct section *section, bool with_endpoints,
-		struct channel **ret, const char **ret_path);
+		struct channel **ret);
 /* The connection is closed properly, then all of it goes. */
 void service_remove(struct service *service, struct channel *channel);
 

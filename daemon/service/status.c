@@ -1,7 +1,7 @@
 /* status - the names and shapes here are a contract with scripts (interface.md, section 3).
  *
- * Everything is appended to one buf; the first failure (no memory, or more than the caller's maximum)
- * is returned, and the caller throws away what was written so far. */
+ * Everything is appended to one buf; the first failure (no memory, or more than the caller's
+ * maximum) is returned, and the caller throws away what was written so far. */
 #include "service/status.h"
 
 #include <time.h>
@@ -120,8 +120,7 @@ static int put_retry(struct buf *out, struct conn *conn)
 		return r;
 	if (conn_state(conn) != CONN_WAITING)
 		return buf_append_str(out, ",\"retry_in_ms\":null");
-	return buf_printf(out, ",\"retry_in_ms\":%llu",
-			  (unsigned long long)conn_retry_in_ms(conn));
+	return buf_printf(out, ",\"retry_in_ms\":%llu", (unsigned long long)conn_retry_in_ms(conn));
 }
 
 /* `dropped` is every loss of a message that had been accepted, in either direction. */
@@ -176,7 +175,7 @@ static int put_readers(struct buf *out, const struct channel *channel)
 	before = buf_len(out);
 	if (endpoints)
 		r = endpoints_describe(endpoints, out);
-	list_for_each(reader, channel_readers(channel), link) {
+	list_for_each (reader, channel_readers(channel), link) {
 		if (r >= 0 && reader->outlet && buf_len(out) > before)
 			r = buf_append_char(out, ',');
 		if (r >= 0 && reader->outlet)
@@ -222,7 +221,8 @@ int status_channel(struct buf *out, struct service *service, const struct channe
 	if (r >= 0)
 		r = put_readers(out, channel);
 	if (r >= 0)
-		r = buf_append_str(out, ",\"requests\":{\"open\":0,\"answered\":0,\"timed_out\":0}");
+		r = buf_append_str(out,
+				   ",\"requests\":{\"open\":0,\"answered\":0,\"timed_out\":0}");
 	if (r >= 0)
 		r = buf_printf(out, ",\"configured\":%s",
 			       channel_configured(channel) ? "true" : "false");

@@ -93,6 +93,8 @@ static void fake_offer(struct transport *transport)
 	transport->reading = true;
 	transport->events->readable(transport->owner);
 	transport->reading = false;
+	if (transport->offered > 0 && !transport->paused)
+		abort(); /* readable: until transport_read() returns 0, or pause */
 	transport->offered = 0;
 }
 

@@ -1,6 +1,6 @@
-/* fake/transport - net/transport.h without a socket: a test feeds what the server says, reads what was
- * sent, and decides how much the kernel takes.  Linked instead of the real one.  Takes the time from
- * loop_now_ms(), needs no other part of the loop: the test calls fake_transport_turn(). */
+/* fake/transport - net/transport.h without a socket: a test feeds what the server says, reads what
+ * was sent, and decides how much the kernel takes.  Linked instead of the real one.  Takes the time
+ * from loop_now_ms(), needs no other part of the loop: the test calls fake_transport_turn(). */
 #ifndef FAKE_TRANSPORT_H
 #define FAKE_TRANSPORT_H
 

@@ -1,6 +1,6 @@
-/* control, peer, request, verbs, flow and status on a real service, with connections that find nobody at
- * the other end.  The client is a process of its own and does the checking; what needs an open
- * WebSocket is in tests/system. */
+/* control, peer, request, verbs, flow and status on a real service, with connections that find
+ * nobody at the other end.  The client is a process of its own and does the checking; what needs an
+ * open WebSocket is in tests/system. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -126,7 +126,8 @@ static void client_refusals(void)
 	ask_once("{\"verb\":\"open\",\"name\":\"a\",\"url\":\"ws://[::1]:1/\","
 		 "\"options\":{\"no-such\":[\"1\"]}}");
 	CHECK(is("/exit", "2") && says("no-such"));
-	ask_once("{\"verb\":\"open\",\"name\":\"a\",\"url\":\"ws://[::1]:1/\",\"options\":{\"keep\":[1]}}");
+	ask_once("{\"verb\":\"open\",\"name\":\"a\",\"url\":\"ws://[::1]:1/"
+		 "\",\"options\":{\"keep\":[1]}}");
 	CHECK(is("/exit", "2") && says("keep: not a string"));
 	ask_once("{\"verb\":\"open\",\"name\":\"a\",\"url\":\"ws://[::1]:1/\",\"options\":[]}");
 	CHECK(is("/exit", "2"));
@@ -163,7 +164,8 @@ static void client_half_close(void)
 
 static void client_open_and_status(void)
 {
-	ask_once("{\"verb\":\"open\",\"name\":\"a\",\"url\":\"ws://u:secret@127.0.0.1:1/x\",\"options\":"
+	ask_once("{\"verb\":\"open\",\"name\":\"a\",\"url\":\"ws://u:secret@127.0.0.1:1/"
+		 "x\",\"options\":"
 		 "{\"reconnect\":[\"never\"],\"connect-timeout\":\"5s\"}}");
 	CHECK(is("/ok", "true") && is("/name", "\"a\"") && says(directory) && says("/a\""));
 	ask_once("{\"verb\":\"open\",\"name\":\"a\",\"url\":\"ws://127.0.0.1:1/\"}");
@@ -240,7 +242,8 @@ static void client_own(void)
 	reader = ask(request);
 	CHECK(next_line(reader, &stream));
 	CHECK(is("/ok", "true") && stream >= 0);
-	snprintf(request, sizeof(request), "{\"verb\":\"status\",\"name\":\"open-%d-1\"}", getpid());
+	snprintf(request, sizeof(request), "{\"verb\":\"status\",\"name\":\"open-%d-1\"}",
+		 getpid());
 	ask_once(request);
 	CHECK(is("/connections/0/readers/0/kind", "\"recv\""));
 	CHECK(is("/connections/0/readers/0/behind_messages", "0"));

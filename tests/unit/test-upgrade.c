@@ -127,12 +127,9 @@ static void test_request_injection(void)
 	char *headers[] = {"X: a\r\nEvil: b", NULL}, *protocols[] = {"a\r\nEvil: b", NULL};
 	char *owned[] = {"Host: other", NULL};
 	const struct upgrade_options bad[] = {
-		{.headers = headers},
-		{.subprotocols = protocols},
-		{.headers = owned},
-		{.origin = "x\r\nEvil: b"},
-		{.user_agent = "x\ny"},
-		{.cookie = "a=b\r\nEvil: b"},
+		{.headers = headers},   {.subprotocols = protocols},
+		{.headers = owned},     {.origin = "x\r\nEvil: b"},
+		{.user_agent = "x\ny"}, {.cookie = "a=b\r\nEvil: b"},
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
@@ -161,15 +158,43 @@ static void test_keys_differ(void)
 static void test_check_header(void)
 {
 	static const char *const good[] = {
-		"A: b", "A:b", "X-Token: \t secret \t", "Empty:", "U: \xc3\xa9",
-		"Authorization: Bearer x", "Cookie: a=b", "Origin: x", "User-Agent: x",
-		"Hostess: x", "Sec-WebSock: x", "Tea: x",
+		"A: b",
+		"A:b",
+		"X-Token: \t secret \t",
+		"Empty:",
+		"U: \xc3\xa9",
+		"Authorization: Bearer x",
+		"Cookie: a=b",
+		"Origin: x",
+		"User-Agent: x",
+		"Hostess: x",
+		"Sec-WebSock: x",
+		"Tea: x",
 	};
 	static const char *const bad[] = {
-		"", "A", ": b", "A b: c", "A : b", " A: b", "A: b\r\nC: d", "A: b\n", "A: \x01", "A: \x7f",
-		"Host: x", "host: x", "Connection: x", "UPGRADE: x", "Sec-WebSocket-Key: x",
-		"sec-websocket-anything: x", "Content-Length: 1", "Transfer-Encoding: x", "TE: x",
-		"Trailer: x", "Expect: x", "Proxy-Authorization: x", "\xc3\xa9: x",
+		"",
+		"A",
+		": b",
+		"A b: c",
+		"A : b",
+		" A: b",
+		"A: b\r\nC: d",
+		"A: b\n",
+		"A: \x01",
+		"A: \x7f",
+		"Host: x",
+		"host: x",
+		"Connection: x",
+		"UPGRADE: x",
+		"Sec-WebSocket-Key: x",
+		"sec-websocket-anything: x",
+		"Content-Length: 1",
+		"Transfer-Encoding: x",
+		"TE: x",
+		"Trailer: x",
+		"Expect: x",
+		"Proxy-Authorization: x",
+		"\xc3\xa9: x",
 	};
 	const char *problem;
 
@@ -192,8 +217,8 @@ static struct cause cause;
 
 /* The example of RFC 6455 1.3. */
 #define RFC_KEY "dGhlIHNhbXBsZSBub25jZQ=="
-#define ACCEPT	"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
-#define SWITCH	"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+#define ACCEPT "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+#define SWITCH "Upgrade: websocket\r\nConnection: Upgrade\r\n"
 
 static int judge_for(const char *fields, char **protocols)
 {
@@ -299,14 +324,16 @@ static void test_refused(void)
 	CHECK_STR(refused("HTTP/1.1 301 Moved Permanently\r\nLocation: wss://x/y\r\n\r\n"),
 		  "HTTP 301 Moved Permanently, Location: wss://x/y");
 	CHECK_STR(refused("HTTP/1.1 302 Found\r\n\r\n"), "HTTP 302 Found");
-	CHECK_STR(refused("HTTP/1.1 401 Unauthorized\r\n"
-			  "WWW-Authenticate: Basic realm=\"a, Evil b\", charset=\"UTF-8\", Bearer\r\n"
-			  "WWW-Authenticate: Digest realm=\"x\"\r\n\r\n"),
-		  "HTTP 401 Unauthorized (the server asks for: Basic, Bearer, Digest)");
+	CHECK_STR(
+		refused("HTTP/1.1 401 Unauthorized\r\n"
+			"WWW-Authenticate: Basic realm=\"a, Evil b\", charset=\"UTF-8\", Bearer\r\n"
+			"WWW-Authenticate: Digest realm=\"x\"\r\n\r\n"),
+		"HTTP 401 Unauthorized (the server asks for: Basic, Bearer, Digest)");
 	CHECK_STR(refused("HTTP/1.1 401 Unauthorized\r\n\r\n"), "HTTP 401 Unauthorized");
 	CHECK_STR(refused("HTTP/1.1 426 Upgrade Required\r\nSec-WebSocket-Version: 8\r\n\r\n"),
 		  "HTTP 426 Upgrade Required, Sec-WebSocket-Version: 8");
-	CHECK(strstr(refused("HTTP/1.1 200 OK\r\nUpgrade: websocket\r\n\r\n"), "without upgrading"));
+	CHECK(strstr(refused("HTTP/1.1 200 OK\r\nUpgrade: websocket\r\n\r\n"),
+		     "without upgrading"));
 
 	refused("HTTP/1.1 503 Busy\r\nRetry-After: 3\r\n\r\n");
 	CHECK_EQ(cause.retry_after_ms, 3000);
@@ -319,7 +346,8 @@ static void test_refused(void)
 
 	memset(value, 'x', sizeof(value) - 1);
 	value[sizeof(value) - 1] = '\0';
-	snprintf(text, sizeof(text), "HTTP/1.1 302 \xff%s\r\nLocation: %s\r\n\r\n", value + 2500, value);
+	snprintf(text, sizeof(text), "HTTP/1.1 302 \xff%s\r\nLocation: %s\r\n\r\n", value + 2500,
+		 value);
 	CHECK(strlen(refused(text)) <= 210);
 	CHECK(strstr(cause.text, "HTTP 302 ?xxx"));
 	CHECK(strstr(cause.text, ", Location: xxx"));

@@ -528,7 +528,8 @@ static void test_handshake_refused(void)
 		       "Sec-WebSocket-Accept: x\r\n\r\n"),
 		 CAUSE_HTTP, 0},
 		{BYTES("HTTP/1.1 200 OK\r\n\r\n<html>"), CAUSE_HTTP, 200},
-		{BYTES("HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found"), CAUSE_HTTP, 404},
+		{BYTES("HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found"), CAUSE_HTTP,
+		 404},
 		{BYTES("HTTP/1.0 101 X\r\n\r\n"), CAUSE_HTTP, 0},
 		{BYTES("SSH-2.0-x\r\n"), CAUSE_HTTP, 0},
 		{BYTES("\x15\x03\x01\x00\x02\x02\x46"), CAUSE_HTTP, 0},
@@ -745,7 +746,7 @@ static void test_wire(void)
 /* F02, F10, F12: every length, at every place of wslay's buffer. */
 static void test_lengths(void)
 {
-	static const size_t lengths[] = {0,    1,    125,  126,	  127,	 4085,	4096,
+	static const size_t lengths[] = {0,    1,    125,   126,   127,   4085,   4096,
 					 5000, 8192, 65535, 65536, 70000, 1 << 20};
 	static const size_t drips[] = {0, 1, 7, 4096, 4097};
 	static uint8_t data[1 << 20];
@@ -776,6 +777,29 @@ static void test_lengths(void)
 		CHECK_EQ(ws_close_code(f.ws, &(const char *){NULL}), 1012);
 		stop();
 	}
+}
+
+/* H12: the head is read in steps; here one ends in the middle of a frame's header. */
+static void test_frames_behind_head(void)
+{
+	static uint8_t data[5000];
+	struct buf good;
+
+	buf_init(&good, 1024);
+	for (size_t cut = 0; cut <= 12; cut++) {
+		start();
+		buf_clear(&good);
+		put_good(&good);
+		feed(buf_head(&good), buf_len(&good));
+		feed_frame(0x82, data, 4096 - cut - buf_len(&good) - 4);
+		feed_frame(0x82, data, 300);
+		feed_frame(0x81, "hello", 5);
+		settle();
+		CHECK_EQ(f.messages, 3);
+		expect_alive();
+		stop();
+	}
+	buf_done(&good);
 }
 
 static void test_contents(void)
@@ -1174,8 +1198,8 @@ static void test_silence(void)
 
 static void test_server_closes(void)
 {
-	static const uint16_t codes[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012,
-					 1013, 1014, 3000, 3999, 4000, 4999};
+	static const uint16_t codes[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010,
+					 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999};
 	const char *reason;
 
 	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) { /* L02, L03 */
@@ -1185,8 +1209,8 @@ static void test_server_closes(void)
 		CHECK_EQ(ws_close_code(f.ws, &reason), 0);
 		CHECK_STR(reason, "");
 		feed_frame(0x88, body, 5);
-		feed_frame(0x81, "late", 4);		/* L10 */
-		feed_frame(0x88, "\x03\xe8", 2);	/* L11 */
+		feed_frame(0x81, "late", 4);     /* L10 */
+		feed_frame(0x88, "\x03\xe8", 2); /* L11 */
 		settle();
 		expect_close(codes[i]);
 		expect_nothing();
@@ -1243,8 +1267,8 @@ static void test_server_closes(void)
 
 static void test_bad_close(void)
 {
-	static const uint16_t codes[] = {0,    999,  1004, 1005, 1006, 1015, 1016,
-					 1100, 2000, 2999, 5000, 65535};
+	static const uint16_t codes[] = {0,    999,  1004, 1005, 1006, 1015,
+					 1016, 1100, 2000, 2999, 5000, 65535};
 	static const char *const reasons[] = {"\xff", "\xc3", "\xed\xa0\x80", "abc\xc0\xaf"};
 	char body[128] = "\x03\xe8";
 
@@ -1307,7 +1331,10 @@ static void test_we_close(void)
 {
 	start_open(); /* L12, L13, L14, K09 */
 	ws_close(f.ws, 1000, "done");
-	expect_frame(0x88, "\x03\xe8" "done", 6);
+	expect_frame(0x88,
+		     "\x03\xe8"
+		     "done",
+		     6);
 	CHECK(!ws_writable(f.ws));
 	ws_close(f.ws, 1001, "again");
 	feed_frame(0x81, "still", 5);
@@ -1396,17 +1423,23 @@ static void test_close_bounds(void)
 
 	start_open(); /* L22 */
 	ws_close(f.ws, 1001, "a");
-	feed_frame(0x88, "\x03\xe8" "b", 3);
+	feed_frame(0x88,
+		   "\x03\xe8"
+		   "b",
+		   3);
 	settle();
-	expect_frame(0x88, "\x03\xe9" "a", 3);
+	expect_frame(0x88,
+		     "\x03\xe9"
+		     "a",
+		     3);
 	expect_nothing();
 	server_hangs_up();
 	expect_ended(CAUSE_OPERATOR, 1000);
 	stop();
 }
 
-/* L18: what was sent before goes first, also when the socket is full and a large message is only half
- * encoded. */
+/* L18: what was sent before goes first, also when the socket is full and a large message is only
+ * half encoded. */
 static void test_close_behind_data(void)
 {
 	static uint8_t large[600000];
@@ -1537,7 +1570,9 @@ static void test_owner_in_message(void)
 {
 	start_open();
 	f.aborts = true;
-	feed(BYTES("\x81\x01" "a\x81\x01" "b"));
+	feed(BYTES("\x81\x01"
+		   "a\x81\x01"
+		   "b"));
 	settle();
 	check_log("T1:a ");
 	CHECK_EQ(f.ended, 1);
@@ -1547,10 +1582,15 @@ static void test_owner_in_message(void)
 
 	start_open();
 	f.closes = true;
-	feed(BYTES("\x81\x01" "a\x81\x01" "b\x88\x02\x03\xe8"));
+	feed(BYTES("\x81\x01"
+		   "a\x81\x01"
+		   "b\x88\x02\x03\xe8"));
 	settle();
 	check_log("T1:a T1:b ");
-	expect_frame(0x88, "\x03\xe8" "enough", 8);
+	expect_frame(0x88,
+		     "\x03\xe8"
+		     "enough",
+		     8);
 	expect_nothing();
 	server_hangs_up();
 	expect_ended(CAUSE_OPERATOR, 1000);
@@ -1624,8 +1664,8 @@ static void test_pause(void)
 
 static void test_send_lengths(void)
 {
-	static const size_t lengths[] = {0,	1,     2,     7,     8,	    9,	   31,	  32,
-					 33,	63,    64,    65,    125,   126,   127,	  1000,
+	static const size_t lengths[] = {0,     1,     2,     7,     8,     9,      31,  32,
+					 33,    63,    64,    65,    125,   126,    127, 1000,
 					 65535, 65536, 65537, 81920, 81921, 1 << 20};
 	static uint8_t data[1 << 20], got[1 << 20];
 
@@ -1708,31 +1748,55 @@ static void test_mask_keys(void)
 	stop();
 }
 
-/* However full, a message up to WS_SEND_WHOLE fits while ws_writable(); and tx gets well filled. */
-static void test_writable(void)
+static void last_frame_is_close(void)
 {
-	static uint8_t data[WS_SEND_WHOLE];
-	const struct msg msg = {.kind = MSG_BINARY, .data = data, .len = sizeof(data)};
+	struct frame frame = {0};
+
+	while (next_frame(&frame))
+		free(frame.data);
+	CHECK_EQ(frame.first, 0x88);
+}
+
+/* However full, a message up to WS_SEND_WHOLE fits while ws_writable(); and tx gets well filled. */
+static void fill_with(size_t len)
+{
+	static uint8_t data[TRANSPORT_TX_MAX * 2];
+	const struct msg msg = {.kind = MSG_BINARY, .data = data, .len = len};
 	uint64_t end;
 
-	for (int small = 0; small < 2; small++) {
+	while (ws_writable(f.ws))
+		CHECK_EQ(ws_send(f.ws, &msg, &end), 0);
+}
+
+static void test_writable(void)
+{
+	static const size_t lengths[] = {5, WS_SEND_WHOLE, TRANSPORT_TX_MAX * 2};
+
+	/* FIRST is such that in the end nearly every number of bytes would be left */
+	for (size_t first = 0; first <= WS_SEND_FRAGMENT; first += first < 16000 ? 16000 : 1) {
+		static char text[WS_SEND_FRAGMENT + 1];
+		size_t len = lengths[first % 3];
+
+		memset(text, 'x', first);
+		text[first] = '\0';
 		start_open();
 		fake_transport_take(f.transport, 0);
-		while (ws_writable(f.ws)) {
-			if (small)
-				send_text("small");
-			else
-				CHECK_EQ(ws_send(f.ws, &msg, &end), 0);
-		}
+		send_text(text);
+		fill_with(len);
 		CHECK(transport_room(f.transport) < 70000);
-		if (small)
+		if (len == 5)
 			CHECK(transport_room(f.transport) > WS_SEND_WHOLE);
 		ws_ping(f.ws); /* there is always room for those */
 		CHECK(ws_ping_outstanding(f.ws));
-		ws_close(f.ws, 1000, NULL);
+		if (first % 2)
+			ws_close(f.ws, 1000, NULL);
+		else
+			feed(BYTES("\x83\x00"));
+		settle();
 		fake_transport_take(f.transport, SIZE_MAX);
 		settle();
-		CHECK_EQ(ws_written(f.ws), ws_queued(f.ws));
+		last_frame_is_close();
+		CHECK(len > WS_SEND_WHOLE || ws_written(f.ws) == ws_queued(f.ws));
 		stop();
 	}
 }
@@ -1768,7 +1832,10 @@ static void test_positions(void)
 	CHECK(n < 1000);
 	CHECK_EQ(ws_written(f.ws), end);
 	fake_transport_take(f.transport, SIZE_MAX);
+	feed_frame(0x8a, "\0\0\0\0\0\0\0\1", 8);
 	settle();
+	CHECK_EQ(f.pongs, 1); /* the ping stood in the middle of the message */
+	CHECK(f.pong_mark > start_of_large && f.pong_mark < end);
 	while (next_frame(&frame)) {
 		bool is_data = frame.first < 0x88 && (frame.first & 0x0f) <= 2;
 
@@ -1842,6 +1909,7 @@ int main(void)
 	test_request_too_long();
 	test_wire();
 	test_lengths();
+	test_frames_behind_head();
 	test_contents();
 	test_many_messages();
 	test_flood_after_failure();
