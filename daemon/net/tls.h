@@ -32,9 +32,9 @@ struct ssl_ctx_st *tls_context_free(struct ssl_ctx_st *context);
 int tls_new(struct ssl_st **ret, struct ssl_ctx_st *context, const struct tls_options *options,
 	    const struct url *url);
 
-/* After SSL_do_handshake/read/write failed with SSL_ERROR_SSL: what to tell; empties the error queue.
- * Certificate refusals say the reason, the depth and the next step; an answer in plain text says
- * "not TLS"; a peer's alert is named; an end without close_notify is CAUSE_CLOSED/1006. */
+/* After SSL_do_handshake/read/write failed with SSL_ERROR_SSL: what to tell; empties the error
+ * queue. Certificate refusals say the reason, the depth and the next step; an answer in plain text
+ * says "not TLS"; a peer's alert is named; an end without close_notify is CAUSE_CLOSED/1006. */
 void tls_cause(struct cause *ret, struct ssl_st *ssl);
 
 #endif

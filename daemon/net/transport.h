@@ -2,8 +2,8 @@
  * SSL_write on it, and the only one who arms its events.
  *
  * What is to be written is encoded straight into its `tx` buffer, and leaves with one write at
- * transport_flush().  Upcalls come from the loop, never from inside a call; `readable` and `writable`
- * may not free the transport, `ready` and `ended` may.  After `ended` it is silent. */
+ * transport_flush().  Upcalls come from the loop, never from inside a call; `readable` and
+ * `writable` may not free the transport, `ready` and `ended` may.  After `ended` it is silent. */
 #ifndef NET_TRANSPORT_H
 #define NET_TRANSPORT_H
 
@@ -39,8 +39,8 @@ struct transport_events {
 int transport_new(struct transport **ret, int fd, struct ssl_st *ssl);
 struct transport *transport_free(struct transport *transport);
 
-/* From now on upcalls go there (dial hands over to ws this way).  Nothing is read, and nothing told,
- * while EVENTS is NULL.  What is flushed before `ready` leaves then. */
+/* From now on upcalls go there (dial hands over to ws this way).  Nothing is read, and nothing
+ * told, while EVENTS is NULL.  What is flushed before `ready` leaves then. */
 void transport_attach(struct transport *transport, const struct transport_events *events,
 		      void *owner);
 
@@ -54,8 +54,8 @@ size_t transport_read(struct transport *transport, uint8_t *data, size_t len);
 void transport_pause(struct transport *transport);
 void transport_resume(struct transport *transport);
 
-/* Space for BYTES at the end of tx, then commit what was really encoded. -ENOBUFS: does not fit, wait
- * for `writable`; -ENOMEM. */
+/* Space for BYTES at the end of tx, then commit what was really encoded. -ENOBUFS: does not fit,
+ * wait for `writable`; -ENOMEM. */
 int transport_reserve(struct transport *transport, size_t bytes, uint8_t **ret_tail);
 void transport_commit(struct transport *transport, size_t bytes);
 size_t transport_room(const struct transport *transport);
@@ -75,7 +75,7 @@ uint64_t transport_last_rx_ms(const struct transport *transport);
 /* After tx has left: TLS close_notify, then end our side of the stream. */
 void transport_shutdown(struct transport *transport);
 
-/* For status: "192.0.2.7:443", "[::1]:8080", or the socket's path; and "TLSv1.3 TLS_AES_..." or "". */
+/* For status: "192.0.2.7:443", "[::1]:8080", or the socket's path; "TLSv1.3 TLS_AES_..." or "". */
 const char *transport_address(const struct transport *transport);
 const char *transport_tls(const struct transport *transport);
 

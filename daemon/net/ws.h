@@ -1,13 +1,14 @@
 /* ws - one WebSocket on a transport, from the opening handshake to the closing one (RFC 6455).
  *
  * Receiving goes through wslay's frame API under our own message layer (the rules: protocol.md 1.5;
- * the reasons against its event API: the head of ws.c).  Sending encodes and masks straight into the
- * transport's buffer.  Owner: conn.  `opened`, `message`, `drained` and `pong` are data upcalls: they
- * may call anything here but ws_free().  `ended` comes from a clean stack, once, and there ws is freed.
+ * the reasons against its event API: the head of ws.c).  Sending encodes and masks straight into
+ * the transport's buffer.  Owner: conn.  `opened`, `message`, `drained` and `pong` are data
+ * upcalls: they may call anything here but ws_free().  `ended` comes from a clean stack, once, and
+ * there ws is freed.
  *
  * Positions count the bytes of data frames only, from 0: pings, pongs and the Close, which may pass
- * between the fragments of a message, are left out.  So the end of a message is known when it is sent,
- * and a message of which no byte has left is one that starts at or behind ws_written(). */
+ * between the fragments of a message, are left out.  So the end of a message is known when it is
+ * sent, and a message of which no byte has left is one that starts at or behind ws_written(). */
 #ifndef NET_WS_H
 #define NET_WS_H
 
@@ -29,7 +30,7 @@ struct ws_options {
 
 enum {
 	WS_FRAGMENTS_MAX = 65536 * 2, /* of one message; more close with 1008 */
-	WS_SEND_FRAGMENT = 16 * 1024, /* messages above WS_SEND_WHOLE are cut so, that pongs may pass */
+	WS_SEND_FRAGMENT = 16 * 1024, /* of a message above WS_SEND_WHOLE: pongs may pass */
 	WS_SEND_WHOLE = 64 * 1024,
 	WS_REASON_MAX = 123, /* bytes of a close reason */
 };
@@ -37,10 +38,11 @@ enum {
 struct ws_events {
 	void (*opened)(void *owner);
 	void (*message)(void *owner, const struct msg *msg);
-	/* What was sent has left in part or whole (ws_written() grew); ws_writable() may be true again. */
+	/* What was sent has left in part or whole (ws_written() grew); ws_writable() may be true
+	 * again. */
 	void (*drained)(void *owner);
-	/* Our ping came back.  ping_mark: the position where it stood; all that ends there or before has
-	 * been read by the peer. */
+	/* Our ping came back.  ping_mark: the position where it stood; all that ends there or
+	 * before has been read by the peer. */
 	void (*pong)(void *owner, uint64_t ping_mark, uint32_t rtt_us);
 	void (*ended)(void *owner, const struct cause *cause);
 };
@@ -53,11 +55,11 @@ struct ws *ws_free(struct ws *ws); /* closes the transport at once */
 /* May a message be sent now?  (Open, none in the middle, room in the buffer.) */
 bool ws_writable(const struct ws *ws);
 
-/* Send MSG (text or binary, already UTF-8 checked).  Only when ws_writable().  It covers the positions
- * from ws_queued() before to *ret_end.  A message above WS_SEND_WHOLE is encoded piece by piece as room
- * comes: its bytes must stay where they are until ws_written() has reached *ret_end or the ws has
- * ended.  Nothing leaves before ws_flush(). -ENOMEM: nothing was taken; other errors: `ended` comes
- * too. */
+/* Send MSG (text or binary, already UTF-8 checked).  Only when ws_writable().  It covers the
+ * positions from ws_queued() before to *ret_end.  A message above WS_SEND_WHOLE is encoded piece by
+ * piece as room comes: its bytes must stay where they are until ws_written() has reached *ret_end
+ * or the ws has ended.  Nothing leaves before ws_flush(). -ENOMEM: nothing was taken; other errors:
+ * `ended` comes too. */
 int ws_send(struct ws *ws, const struct msg *msg, uint64_t *ret_end);
 void ws_flush(struct ws *ws);
 
@@ -68,20 +70,20 @@ uint64_t ws_queued(const struct ws *ws);  /* ... up to which we have encoded or 
 void ws_ping(struct ws *ws);
 bool ws_ping_outstanding(const struct ws *ws);
 
-/* How long the peer has owed us a sign of life: since the outstanding ping really left, the last byte
- * arrived, or ws_resume(), whichever is latest.  0 while there is none outstanding, or while it has not left, or
- * while reading is paused. */
+/* How long the peer has owed us a sign of life: since the outstanding ping really left, the last
+ * byte arrived, or ws_resume(), whichever is latest.  0 while there is none outstanding, or while
+ * it has not left, or while reading is paused. */
 uint64_t ws_silence_ms(const struct ws *ws);
 
 /* Close properly: what was sent before leaves first, then Close(code, reason), then we wait for the
  * peer's Close and for its end of stream, then `ended` with CAUSE_OPERATOR (code: the peer's close
  * code; 1006: the stream ended without one).  Messages go on arriving meanwhile.  The owner's timer
- * bounds it: ws_abort().  Before `opened` it just ends.  code 0: a Close without a code.  A REASON (or
- * NULL) that is too long is cut. */
+ * bounds it: ws_abort().  Before `opened` it just ends.  code 0: a Close without a code.  A REASON
+ * (or NULL) that is too long is cut. */
 void ws_close(struct ws *ws, uint16_t code, const char *reason);
 
-/* Give up: no frame is sent, `ended` comes with this cause; but with its own where both Close frames
- * were exchanged, or the peer was refused already. */
+/* Give up: no frame is sent, `ended` comes with this cause; but with its own where both Close
+ * frames were exchanged, or the peer was refused already. */
 void ws_abort(struct ws *ws, const struct cause *cause);
 
 void ws_pause(struct ws *ws); /* stop reading, at once after the message being delivered */

@@ -130,8 +130,8 @@ static bool step(SSL *ssl, int *ret_result)
 	return r == 1 || (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE);
 }
 
-/* What came of it: 0, or the class of the cause. The client is left open for more in *ret_client.
- */
+/* What came of it: 0, or the class of the cause.  Both ends are left open in *ret_client,
+ * *ret_server if these are not NULL. */
 static int meet(const struct server *server, const struct tls_options *options,
 		const char *url_text, struct cause *cause, SSL **ret_client, SSL **ret_server)
 {
@@ -213,7 +213,7 @@ static void test_names(void)
 	struct tls_options insecure = {.insecure = true};
 	struct cert cn = cert_new(&(struct cert_want){.cn = "good.example"}, &ca);
 	struct cert wild = cert_new(
-		&(struct cert_want){.cn = "x", .san = "DNS:*.good.example,DNS:f*o.bad.example"},
+		&(struct cert_want){.cn = "x", .san = "DNS:*.good.example,DNS:f*.bad.example"},
 		&ca);
 	struct cert ip_name = cert_new(&(struct cert_want){.cn = "x", .san = "DNS:127.0.0.1"}, &ca);
 	struct cert evil = cert_new(
@@ -237,7 +237,7 @@ static void test_names(void)
 	expect(&server, &trust, "wss://two.one.good.example/", CAUSE_TLS,
 	       X509_V_ERR_HOSTNAME_MISMATCH, "*.good.example");
 	expect(&server, &trust, "wss://foo.bad.example/", CAUSE_TLS, X509_V_ERR_HOSTNAME_MISMATCH,
-	       "f*o.bad.example");
+	       "f*.bad.example");
 	server.cert = &ip_name;
 	expect(&server, &trust, "wss://127.0.0.1/", CAUSE_TLS, X509_V_ERR_IP_ADDRESS_MISMATCH,
 	       "it is not for this address");
@@ -530,14 +530,12 @@ static void test_files(void)
 /* The queue belongs to the thread: another's error must not become ours. */
 static void test_foreign_errors(void)
 {
-	struct tls_options trust = {.cacert = ca_file};
-	struct cause cause;
-	SSL_CTX *context;
+	char *missing = strdup(in_dir("missing"));
 
 	ERR_raise(ERR_LIB_SSL, SSL_R_BAD_RECORD_TYPE);
-	CHECK_EQ(tls_context_new(&context, &trust, &cause), 0);
-	CHECK_EQ(ERR_peek_error(), 0);
-	tls_context_free(context);
+	refuse(&(struct tls_options){.cacert = missing}, -ENOENT, CAUSE_LOCAL,
+	       "missing: No such file or directory");
+	free(missing);
 }
 
 int main(void)

@@ -481,8 +481,7 @@ static void talk_one_record(struct server *server)
 	server_read(server, &byte, 1); /* silence */
 }
 
-/* All of one record, eaten in bits with pauses between: no byte may wait for the socket to speak.
- */
+/* One record, eaten in bits with pauses between: no byte may wait for the socket to speak. */
 static void test_one_record(const struct cert *cert)
 {
 	struct server server = {.cert = cert, .talk = talk_one_record};
@@ -586,6 +585,7 @@ static void test_limits(void)
 {
 	struct server server = {.talk = talk_echo};
 	struct owner owner = {0};
+	uint64_t before;
 	uint8_t *tail;
 
 	owner_start(&owner, &server, NULL);
@@ -603,6 +603,9 @@ static void test_limits(void)
 	RUN_UNTIL(owner.received == 5 && owner.writables > 0);
 	run_for_ms(5);
 	CHECK_EQ(owner.writables, 1); /* ... but once, though all left at once */
+	before = cpu_ms();
+	run_for_ms(100);
+	CHECK(cpu_ms() - before < 30); /* idle is idle */
 	CHECK(memcmp(owner.first, "hello", 5) == 0);
 	owner_stop(&owner, &server);
 }
