@@ -100,7 +100,7 @@ verify_units() { # DIRECTORY: an installed tree
 	for kind in system user; do
 		unit=$1/usr/lib/systemd/$kind/wspiped.service
 		sed -i "s|^ExecStart=/usr|ExecStart=$1/usr|" "$unit"
-		said=$(systemd-analyze verify --$kind --man=no "$unit" 2>&1) || said="$said (failed)"
+		said=$(XDG_RUNTIME_DIR=$scratch systemd-analyze verify --$kind --man=no "$unit" 2>&1) || said="$said (failed)"
 		[ -z "$said" ] || { printf '%s\n' "$said" && return 1; }
 	done
 }

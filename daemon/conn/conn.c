@@ -26,7 +26,10 @@
 #include "codec/utf8.h"
 #include "conn/retry.h"
 
-enum { LOSS_LOG_INTERVAL_MS = 60 * 1000 };
+enum {
+	LOSS_LOG_INTERVAL_MS = 60 * 1000,
+	FLUSHES_PER_TURN = 4, /* of at most 256 KiB: then others have their turn */
+};
 
 /* Where to go when the link ends. */
 enum wanted {
@@ -148,6 +151,14 @@ static void conn_on_expiry(void *owner)
 static void conn_ended(struct conn *conn, const struct cause *cause);
 static void conn_on_flush(void *owner);
 
+static void release_written(struct conn *conn)
+{
+	struct outbox_loss sent = outbox_written(conn->outbox, ws_written(conn->ws));
+
+	conn->stats.sent_messages += sent.messages;
+	conn->stats.sent_bytes += sent.bytes;
+}
+
 static void conn_ws_opened(void *owner)
 {
 	struct conn *conn = owner;
@@ -212,10 +223,8 @@ static void conn_spool_missed(void *owner, const char *reader, uint64_t messages
 static void conn_ws_drained(void *owner)
 {
 	struct conn *conn = owner;
-	struct outbox_loss sent = outbox_written(conn->outbox, ws_written(conn->ws));
 
-	conn->stats.sent_messages += sent.messages;
-	conn->stats.sent_bytes += sent.bytes;
+	release_written(conn);
 	conn_on_flush(conn);
 }
 
@@ -233,12 +242,10 @@ static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
 static void conn_ws_ended(void *owner, const struct cause *cause)
 {
 	struct conn *conn = owner;
-	struct outbox_loss sent = outbox_written(conn->outbox, ws_written(conn->ws));
 	struct cause kept = *cause; /* it belongs to the ws */
 	const char *reason = "";
 
-	conn->stats.sent_messages += sent.messages;
-	conn->stats.sent_bytes += sent.bytes;
+	release_written(conn);
 	count_unsent(conn, outbox_rewind(conn->outbox, ws_written(conn->ws)),
 		     "the connection ended in the middle of one");
 	conn->peer_code = ws_close_code(conn->ws, &reason);
@@ -492,27 +499,44 @@ static void send_close(struct conn *conn)
 	ws_close(conn->ws, conn->close_code, conn->close_why ? conn->close_why : "");
 }
 
-/* Once per wake-up, whatever was queued meanwhile: many messages, one write. */
-static void conn_on_flush(void *owner)
+/* Encode what fits, one write, let go of what has left.  False: the rest must wait for `drained`, or
+ * there is none. */
+static bool flush_once(struct conn *conn)
 {
-	struct conn *conn = owner;
 	struct cause cause;
 	struct msg msg;
 	bool queued;
 	int r = 0;
 
-	if ((conn->state != CONN_OPEN && conn->state != CONN_CLOSING) || conn->close_sent)
-		return;
-	if (conn->options->outbox.ttl_ms)
-		conn_on_expiry(conn);
 	while (r == 0 && ws_writable(conn->ws) && next_to_send(conn, &msg, &queued))
 		r = send_one(conn, &msg, queued);
 	if (r < 0) {
 		cause_set(&cause, CAUSE_LOCAL, -r, "cannot send: %s", strerror(-r));
 		ws_abort(conn->ws, &cause);
-		return;
+		return false;
 	}
 	ws_flush(conn->ws);
+	release_written(conn);
+	return ws_writable(conn->ws) && next_to_send(conn, &msg, &queued);
+}
+
+/* Once per wake-up, whatever was queued meanwhile: many messages, one write. */
+static void conn_on_flush(void *owner)
+{
+	struct conn *conn = owner;
+	struct msg msg;
+	bool queued;
+
+	if ((conn->state != CONN_OPEN && conn->state != CONN_CLOSING) || conn->close_sent)
+		return;
+	if (conn->options->outbox.ttl_ms)
+		conn_on_expiry(conn);
+	for (int i = 0; flush_once(conn); i++) {
+		if (i == FLUSHES_PER_TURN) {
+			loop_later(&conn->flush);
+			return;
+		}
+	}
 	if (conn->state == CONN_CLOSING && ws_writable(conn->ws) && !next_to_send(conn, &msg, &queued))
 		send_close(conn);
 }

@@ -30,7 +30,10 @@ struct outbox {
 	struct list waiters;
 	uint64_t messages, bytes; /* from head on */
 	uint64_t taken;           /* messages between head and next */
+	uint64_t tickets;         /* given to waiters so far */
 };
+
+static void wake_waiters(struct outbox *outbox);
 
 int outbox_new(struct outbox **ret, const struct outbox_options *options)
 {
@@ -59,6 +62,7 @@ struct outbox *outbox_free(struct outbox *outbox)
 void outbox_set_options(struct outbox *outbox, const struct outbox_options *options)
 {
 	outbox->options = *options;
+	wake_waiters(outbox);
 }
 
 /* --- records -------------------------------------------------------------------------------- */
@@ -110,15 +114,38 @@ static bool has_room(const struct outbox *outbox, uint64_t bytes)
 	return outbox->messages == 0 || outbox->bytes + bytes <= outbox->options.queue_bytes;
 }
 
+/* Those who have waited longer go first, or a busy writer would starve them. */
+static bool has_turn(const struct outbox *outbox, const struct outbox_waiter *waiter)
+{
+	const struct outbox_waiter *first =
+		list_first(&outbox->waiters, struct outbox_waiter, link);
+
+	return !waiter || !first || (waiter->ticket && waiter->ticket <= first->ticket);
+}
+
+/* In the order of their tickets.  Those woken in vain come back at the front, the rest at the end. */
+static void start_waiting(struct outbox *outbox, struct outbox_waiter *waiter)
+{
+	struct outbox_waiter *other;
+
+	if (list_linked(&waiter->link))
+		return;
+	if (!waiter->ticket)
+		waiter->ticket = ++outbox->tickets;
+	list_for_each(other, &outbox->waiters, link)
+		if (other->ticket > waiter->ticket)
+			break;
+	list_append(&other->link, &waiter->link); /* ahead of it, or at the end of all */
+}
+
 int outbox_put(struct outbox *outbox, const struct msg *msg, struct outbox_waiter *waiter)
 {
 	struct record *record;
 	int r;
 
-	/* Those who wait go first, or a busy writer would starve them. */
-	if (!has_room(outbox, msg->len) || (waiter && !list_empty(&outbox->waiters))) {
-		if (waiter && !list_linked(&waiter->link))
-			list_append(&outbox->waiters, &waiter->link);
+	if (!has_room(outbox, msg->len) || !has_turn(outbox, waiter)) {
+		if (waiter)
+			start_waiting(outbox, waiter);
 		return OUTBOX_FULL;
 	}
 	r = records_append(&outbox->records, (uint32_t)(msg->len + sizeof(struct span)), true, &record);
@@ -130,12 +157,17 @@ int outbox_put(struct outbox *outbox, const struct msg *msg, struct outbox_waite
 		memcpy(record->data, msg->data, msg->len);
 	outbox->messages++;
 	outbox->bytes += msg->len;
+	if (waiter) {
+		list_remove(&waiter->link);
+		waiter->ticket = 0;
+	}
 	return OUTBOX_OK;
 }
 
 void outbox_forget(struct outbox_waiter *waiter)
 {
 	list_remove(&waiter->link);
+	waiter->ticket = 0;
 }
 
 /* Woken one by one and only while there is room: each may fill it again.  The list is walked at most
@@ -297,5 +329,6 @@ void outbox_get_stats(const struct outbox *outbox, struct outbox_stats *ret)
 	*ret = (struct outbox_stats){
 		.queued_messages = outbox->messages,
 		.queued_bytes = outbox->bytes,
+		.taken_messages = outbox->taken,
 	};
 }

@@ -24,12 +24,14 @@ struct outbox_options {
 /* Embedded in the writer, zeroed; linked while it waits. */
 struct outbox_waiter {
 	struct list link;
+	uint64_t ticket; /* waiting since; kept over vain calls of `room`, 0 once something was taken */
 	void (*room)(void *owner);
 	void *owner;
 };
 
 struct outbox_stats {
 	uint64_t queued_messages, queued_bytes; /* now */
+	uint64_t taken_messages;                /* of these, given to the link */
 };
 
 /* What did not get out. */

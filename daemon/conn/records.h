@@ -56,8 +56,7 @@ struct records {
 void records_init(struct records *records, size_t block_max, struct records_pool *pool);
 void records_done(struct records *records); /* pinned blocks go when they are released */
 
-/* Space for a record of LEN bytes at the end; its header is filled but for .stamp, the payload is
- * the caller's to write, at once.  COUNTS: it is a message with a number of its own.
+/* Space for a record of LEN bytes at the end; all but .len is the caller's to write, at once.  COUNTS: it is a message with a number of its own.
  * -ENOMEM; -ENOBUFS: the pool has no room. */
 int records_append(struct records *records, uint32_t len, bool counts, struct record **ret);
 

@@ -19,24 +19,24 @@ static const struct row {
 	int from, to; /* codes, inclusive */
 	enum way way;
 	uint32_t floor_ms;  /* not before */
-	uint32_t spread_ms; /* plus a random part of this */
+	uint32_t spread_ms; /* plus a random part of this, lest all come back at once */
 } rows[] = {
 	{CAUSE_HTTP, 0, 0, SLOW, 0, 0},          /* not a WebSocket server, or a bad subprotocol */
 	{CAUSE_HTTP, 408, 408, SOON, 0, 0},
 	{CAUSE_HTTP, 425, 425, SOON, 0, 0},
-	{CAUSE_HTTP, 429, 429, SOON, 5000, 0},
-	{CAUSE_HTTP, 503, 503, SOON, 5000, 0},
+	{CAUSE_HTTP, 429, 429, SOON, 5000, 2500},
+	{CAUSE_HTTP, 503, 503, SOON, 5000, 2500},
 	{CAUSE_HTTP, 500, 599, SOON, 0, 0},
 	{CAUSE_HTTP, 100, 499, SLOW, 0, 0},      /* 401, 403, 404, 410, redirects, 200, ... */
 	{CAUSE_TLS, 0, 1 << 30, SLOW, 0, 0},     /* certificates; not TLS at all */
 	{CAUSE_PROTOCOL, 0, 9999, SLOW, 0, 0},   /* we failed it: 1002, 1007, 1008 */
-	{CAUSE_TOO_BIG, 0, 9999, SOON, 30000, 0},
+	{CAUSE_TOO_BIG, 0, 9999, SOON, 30000, 3000},
 	{CAUSE_CLOSED, 1002, 1003, SLOW, 0, 0},
 	{CAUSE_CLOSED, 1007, 1008, SLOW, 0, 0},
-	{CAUSE_CLOSED, 1009, 1009, SOON, 30000, 0},
+	{CAUSE_CLOSED, 1009, 1009, SOON, 30000, 3000},
 	{CAUSE_CLOSED, 1010, 1010, SLOW, 0, 0},
 	{CAUSE_CLOSED, 1012, 1012, SOON, 5000, 25000}, /* service restart: the registry says 5 to 30 s */
-	{CAUSE_CLOSED, 1013, 1013, SOON, 30000, 0},    /* try again later */
+	{CAUSE_CLOSED, 1013, 1013, SOON, 30000, 15000},    /* try again later */
 	{CAUSE_CLOSED, 3000, 3000, SLOW, 0, 0},        /* unauthorised */
 	{CAUSE_CLOSED, 3003, 3003, SLOW, 0, 0},        /* forbidden */
 };
@@ -105,7 +105,7 @@ uint64_t retry_delay_ms(struct retry *retry, const struct retry_limits *limits,
 	if (cause->retry_after_ms) /* what it asked for, and up to a tenth more, lest all come at once */
 		floor_ms = cause->retry_after_ms + draw(retry, cause->retry_after_ms / 10 + 1);
 	if (retry->short_lived >= SHORT_LIVED_MAX && floor_ms < SHORT_LIVED_FLOOR_MS)
-		floor_ms = SHORT_LIVED_FLOOR_MS;
+		floor_ms = SHORT_LIVED_FLOOR_MS + draw(retry, SHORT_LIVED_FLOOR_MS / 10);
 	retry->last_delay_ms = delay > floor_ms ? delay : floor_ms;
 	return retry->last_delay_ms;
 }

@@ -25,7 +25,10 @@ struct spool {
 	struct block *newest_block;
 	bool full;
 	uint64_t dropped_messages, dropped_bytes;
+	uint64_t counted; /* messages with lower numbers have been counted as dropped, or never will be */
 };
+
+static void check_eased(struct spool *spool);
 
 static size_t block_max_for(uint64_t keep_bytes)
 {
@@ -67,6 +70,7 @@ void spool_set_options(struct spool *spool, const struct spool_options *options)
 {
 	spool->options = *options;
 	spool->records.block_max = block_max_for(options->keep_bytes);
+	check_eased(spool); /* there may be more room now, or nobody to wait for */
 }
 
 /* --- forgetting ----------------------------------------------------------------------------- */
@@ -83,16 +87,17 @@ static bool is_message(const struct record *record)
 	return record->kind == MSG_TEXT || record->kind == MSG_BINARY;
 }
 
-/* Bytes of the messages of this block from OFFSET on. */
-static uint64_t payload_from(const struct block *block, size_t offset)
+/* Bytes of the messages of this block from number SEQ on. */
+static uint64_t payload_from(const struct block *block, uint64_t seq)
 {
 	const struct record *record;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, at = block->first_seq;
 
-	if (offset == 0)
+	if (seq <= at)
 		return block->payload;
-	for (; (record = block_record(block, offset)); offset += record_size(record->len))
-		if (is_message(record))
+	for (size_t offset = 0; (record = block_record(block, offset));
+	     offset += record_size(record->len))
+		if (is_message(record) && at++ >= seq)
 			bytes += record->len;
 	return bytes;
 }
@@ -110,13 +115,27 @@ static void cursor_missed(struct cursor *cursor, uint64_t messages, uint64_t byt
 		spool->events.missed(spool->owner, cursor->label, messages, bytes);
 }
 
-/* The oldest block goes.  Readers that stand in it jump to the next one and are told; what the
- * furthest of them missed is lost once, however many missed it. */
+/* The messages of BLOCK from number SEQ on are lost to somebody: each is counted once, however many
+ * miss it, and though some have passed over it before because of its age. */
+static void count_dropped(struct spool *spool, const struct block *block, uint64_t seq)
+{
+	uint64_t end = end_seq(spool, block);
+
+	if (seq < spool->counted)
+		seq = spool->counted;
+	if (seq >= end)
+		return;
+	spool->dropped_messages += end - seq;
+	spool->dropped_bytes += payload_from(block, seq);
+	spool->counted = end;
+}
+
+/* The oldest block goes.  Readers that stand in it jump to the next one and are told. */
 static void drop_oldest(struct spool *spool)
 {
 	struct block *block = records_oldest(&spool->records);
 	struct block *next = records_after(&spool->records, block);
-	uint64_t behind_it = end_seq(spool, block), lost = 0, lost_bytes = 0;
+	uint64_t behind_it = end_seq(spool, block), lost_from = behind_it;
 	struct cursor *cursor, *following;
 
 	list_for_each_safe(cursor, following, &spool->cursors, link) {
@@ -125,16 +144,13 @@ static void drop_oldest(struct spool *spool)
 		if (cursor->at.block != block)
 			continue;
 		messages = cursor->newest_only ? 0 : behind_it - cursor->at.seq;
-		bytes = messages ? payload_from(block, cursor->at.offset) : 0;
+		bytes = messages ? payload_from(block, cursor->at.seq) : 0;
+		if (messages && cursor->at.seq < lost_from)
+			lost_from = cursor->at.seq;
 		cursor->at = (struct position){.block = next, .seq = behind_it};
-		if (messages > lost) {
-			lost = messages;
-			lost_bytes = bytes;
-		}
 		cursor_missed(cursor, messages, bytes);
 	}
-	spool->dropped_messages += lost;
-	spool->dropped_bytes += lost_bytes;
+	count_dropped(spool, block, lost_from);
 	if (spool->newest_block == block)
 		spool->newest_block = NULL;
 	records_drop_oldest(&spool->records);
@@ -215,17 +231,33 @@ static void lose_one(struct spool *spool, const struct msg *msg)
 
 /* --- appending ------------------------------------------------------------------------------ */
 
+/* Who stood in an empty log stands before its first record: he wants it, and may miss it. */
+static void place_cursors(struct spool *spool)
+{
+	struct cursor *cursor;
+
+	list_for_each(cursor, &spool->cursors, link)
+		if (!cursor->at.block)
+			cursor->at.block = records_oldest(&spool->records);
+}
+
 static int append_record(struct spool *spool, const struct msg *msg, struct record **ret)
 {
 	bool counts = msg->kind == MSG_TEXT || msg->kind == MSG_BINARY;
+	const struct records_pool *pool = spool->records.pool;
 	size_t bytes;
 	int r;
 
-	if (records_needs_block(&spool->records, (uint32_t)msg->len, &bytes))
+	if (records_needs_block(&spool->records, (uint32_t)msg->len, &bytes)) {
+		if (pool && bytes > pool->limit)
+			return -ENOMEM; /* nobody has to give up anything for what will never fit */
 		trim(spool, bytes);
+	}
 	do {
 		r = records_append(&spool->records, (uint32_t)msg->len, counts, ret);
 	} while (r == -ENOBUFS && take_from_the_largest(spool));
+	if (r == 0 && block_record(records_oldest(&spool->records), 0) == *ret)
+		place_cursors(spool);
 	return r == -ENOBUFS ? -ENOMEM : r;
 }
 
@@ -353,14 +385,19 @@ void cursor_open(struct cursor *cursor, struct spool *spool, enum cursor_from fr
  * `keep` to go, so that reading does not stop and start with every message. */
 static void check_eased(struct spool *spool)
 {
+	uint64_t low = spool->options.keep_bytes / 4 * 3;
+	bool blocks = spool->options.overflow == SPOOL_BLOCK;
 	struct block *oldest;
 
 	if (!spool->full)
 		return;
-	while ((oldest = records_oldest(&spool->records)) && !oldest_is_wanted(spool) &&
-	       spool->records.bytes > spool->options.keep_bytes / 4 * 3)
+	while (blocks && spool->records.bytes > low && !oldest_is_wanted(spool)) {
+		oldest = records_oldest(&spool->records);
+		if (!oldest || !records_after(&spool->records, oldest))
+			break; /* the newest message stays */
 		drop_oldest(spool);
-	if (oldest && spool->records.bytes > spool->options.keep_bytes / 4 * 3)
+	}
+	if (blocks && spool->records.bytes > low && oldest_is_wanted(spool))
 		return;
 	spool->full = false;
 	if (spool->events.eased)
@@ -417,35 +454,43 @@ static void step(struct position *at, const struct record *record)
 }
 
 /* What is older than keep-age is as good as gone, though its block still stands. */
-static void skip_aged(struct cursor *cursor, struct position *at)
+static void skip_aged(struct cursor *cursor)
 {
-	uint64_t limit_us = age_limit_us(cursor->spool), messages = 0, bytes = 0;
+	struct spool *spool = cursor->spool;
+	struct position *at = &cursor->at;
+	uint64_t limit_us = age_limit_us(spool), messages = 0, bytes = 0;
 	const struct record *record;
 
 	for (;;) {
-		settle(cursor->spool, at);
+		settle(spool, at);
 		record = at->block ? block_record(at->block, at->offset) : NULL;
 		if (!record || record->stamp >= limit_us)
 			break;
 		if (is_message(record)) {
 			messages++;
 			bytes += record->len;
+			if (at->seq >= spool->counted) {
+				spool->dropped_messages++;
+				spool->dropped_bytes += record->len;
+				spool->counted = at->seq + 1;
+			}
 		}
 		step(at, record);
 	}
-	if (messages == 0)
-		return;
-	cursor->spool->dropped_messages += messages;
-	cursor->spool->dropped_bytes += bytes;
 	cursor_missed(cursor, messages, bytes);
+}
+
+struct position cursor_start(struct cursor *cursor)
+{
+	if (cursor->spool->options.keep_age_ms)
+		skip_aged(cursor);
+	return cursor->at;
 }
 
 bool cursor_read(struct cursor *cursor, struct position *at, struct msg *ret)
 {
 	const struct record *record;
 
-	if (cursor->spool->options.keep_age_ms)
-		skip_aged(cursor, at);
 	settle(cursor->spool, at);
 	record = at->block ? block_record(at->block, at->offset) : NULL;
 	if (!record)
@@ -473,6 +518,13 @@ void cursor_wait(struct cursor *cursor)
 {
 	if (!list_linked(&cursor->waiting))
 		list_append(&cursor->spool->waiting, &cursor->waiting);
+}
+
+void cursor_lose(struct cursor *cursor, const struct msg *msg)
+{
+	cursor->spool->dropped_messages++;
+	cursor->spool->dropped_bytes += msg->len;
+	cursor_missed(cursor, 1, msg->len);
 }
 
 uint64_t cursor_behind(const struct cursor *cursor)

@@ -86,12 +86,16 @@ void cursor_close(struct cursor *cursor); /* a zeroed cursor is fine */
 void cursor_set_live(struct cursor *cursor, bool live);
 void cursor_to_newest(struct cursor *cursor); /* skip what is there; nothing is counted as missed */
 
-/* Read the record at *at and move *at behind it; false at the end.  Start from a copy of
- * cursor->at, and when the bytes are out, commit the copy.  Views are good until the next append. */
+/* Where to begin reading: passes over what is older than keep-age, which is then missed. */
+struct position cursor_start(struct cursor *cursor);
+/* Read the record at *at and move *at behind it; false at the end.  Start from cursor_start(), and
+ * when the bytes are out, commit the copy.  Views are good until the next append. */
 bool cursor_read(struct cursor *cursor, struct position *at, struct msg *ret);
 void cursor_commit(struct cursor *cursor, const struct position *at);
 bool cursor_at_end(const struct cursor *cursor);
 void cursor_wait(struct cursor *cursor);
+/* The reader itself could not take this message (no memory to encode it): it is lost to him. */
+void cursor_lose(struct cursor *cursor, const struct msg *msg);
 uint64_t cursor_behind(const struct cursor *cursor); /* messages */
 
 /* Keep the bytes of the record that was just read, though the spool may drop it: AFTER is the place

@@ -466,7 +466,7 @@ static int dial_connect_unix(const char *path, int *ret_fd)
 static void dial_start_unix(struct dial *dial)
 {
 	const char *path = dial->url->socket_path;
-	int fd, r;
+	int fd = -1, r;
 
 	snprintf(dial->step, sizeof(dial->step), "connecting to %s", path);
 	r = dial_connect_unix(path, &fd);

@@ -39,6 +39,7 @@
 #include "net/transport.h"
 
 enum {
+	TX_FIRST = 16 * 1024,
 	TRANSPORT_FILLS = 4,    /* of the scratch in one wake-up; then the others have their turn */
 	TRANSPORT_RECORDS = 64, /* in one fill: even 1-byte records cost two reads each */
 };
@@ -431,8 +432,10 @@ static bool transport_may_write(const struct transport *transport)
 	       !transport->shutdown_done;
 }
 
-static void transport_send(struct transport *transport)
+/* One caller knows by himself that bytes have left; the other, the loop, must tell the owner. */
+static bool transport_send(struct transport *transport)
 {
+	uint64_t before = transport->written;
 	size_t n;
 
 	while (buf_len(&transport->tx) > 0 && transport_may_write(transport)) {
@@ -442,17 +445,27 @@ static void transport_send(struct transport *transport)
 			break;
 		buf_consume(&transport->tx, n);
 		transport->written += n;
-		transport->tell_written = true;
 	}
 	if (buf_len(&transport->tx) == 0 && transport->shutdown_wanted &&
 	    transport_may_write(transport))
 		transport_end_stream(transport);
-	if (transport->tell_written || transport->tx_failed)
+	if (transport->tx_failed)
 		loop_later(&transport->turn);
+	buf_trim(&transport->tx);
+	return transport->written > before;
+}
+
+void transport_ask_writable(struct transport *transport)
+{
+	transport->tell_written = true;
+	loop_later(&transport->turn);
 }
 
 int transport_reserve(struct transport *transport, size_t bytes, uint8_t **ret_tail)
 {
+	/* Not from small to large each time: the memory is given back whenever tx is empty. */
+	if (!transport->tx.data && bytes < TX_FIRST)
+		bytes = TX_FIRST;
 	return buf_reserve(&transport->tx, bytes, ret_tail);
 }
 
@@ -494,7 +507,8 @@ static void transport_opened(struct transport *transport)
 {
 	transport->state = TRANSPORT_OPEN;
 	transport->tell_ready = false;
-	transport_send(transport);
+	if (transport_send(transport)) /* what was flushed before */
+		transport_ask_writable(transport);
 	if (transport->tell_again)
 		loop_later(&transport->turn);
 	transport_rearm(transport);
@@ -540,7 +554,8 @@ static void transport_on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 	if (transport->write_wants_read) {
 		transport->write_wants_read = false;
-		transport_send(transport);
+		if (transport_send(transport))
+			transport_ask_writable(transport);
 	}
 	transport_receive(transport);
 	transport_rearm(transport);
@@ -557,7 +572,8 @@ static void transport_on_writable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	transport->write_blocked = false;
-	transport_send(transport);
+	if (transport_send(transport))
+		transport_ask_writable(transport);
 	if (transport->read_wants_write) {
 		transport->read_wants_write = false;
 		transport_receive(transport);

@@ -24,8 +24,8 @@ struct transport_events {
 	void (*ready)(void *owner);
 	/* Bytes are there: call transport_read() until it returns 0, or pause. */
 	void (*readable)(void *owner);
-	/* Something left and tx is at most half full: transport_written() has grown.  Also after a
-	 * flush that wrote all at once; one call tells of all that left in a turn of the loop. */
+	/* Bytes that had to wait have left, and tx is at most half full; or you asked for the call.
+	 * Not for what transport_flush() itself wrote: look at transport_written() behind it. */
 	void (*writable)(void *owner);
 	/* End of stream, or an error.  All bytes that had arrived were offered and taken before; so
 	 * while reading is paused, this is not told.  *cause is CAUSE_CLOSED/1006 for an end of
@@ -63,6 +63,8 @@ size_t transport_room(const struct transport *transport);
 /* One write of all that tx holds; the rest goes when the socket has room.  Errors are told by
  * `ended`, later. */
 void transport_flush(struct transport *transport);
+/* Call `writable` in the next turn of the loop, whatever happens. */
+void transport_ask_writable(struct transport *transport);
 
 /* Positions in the stream of plain bytes: committed by us so far, and accepted by the kernel (TLS:
  * by OpenSSL, whose record has left whole) so far. */

@@ -40,6 +40,7 @@ enum {
 	WS_INTERIM_MAX = 8, /* answers 1xx before the one that counts */
 	WS_HEAD_STEP = 4096,
 	WS_KEEP_BYTES = 64 * 1024, /* a larger buffer for messages is given back at once */
+	WS_FLUSH_ROUNDS = 8,
 	WS_LINGER_MS = 1000,       /* for the server to end the stream when all has been said */
 	WS_FIN = 0x80,
 	WS_MASKED = 0x80,
@@ -60,7 +61,7 @@ struct ws {
 	const struct ws_options *options;
 	const struct ws_events *events;
 	void *owner;
-	const char *subprotocol;
+	char *subprotocol; /* a copy: the options may go when we are open */
 	struct later later; /* `ended` */
 	struct timer linger;
 	struct cause cause; /* why it ends, as soon as that is known */
@@ -262,13 +263,33 @@ static void ws_note_ping_left(struct ws *ws)
 	ws->ping_left_ms = loop_now_ms();
 }
 
+/* A large message goes on being encoded as long as the socket takes it, but not for ever in one turn:
+ * then the rest waits for `writable`. */
 void ws_flush(struct ws *ws)
 {
-	if (ws->state == WS_ENDED)
-		return;
-	ws->dirty = false;
-	transport_flush(ws->transport);
-	ws_note_ping_left(ws);
+	for (int i = 0; i < WS_FLUSH_ROUNDS; i++) {
+		if (ws->state == WS_ENDED)
+			return;
+		ws->dirty = false;
+		transport_flush(ws->transport);
+		ws_note_ping_left(ws);
+		if (ws->out_left == 0 && !ws->held)
+			return;
+		ws_fill(ws);
+		if (!ws->dirty)
+			return;
+	}
+	transport_ask_writable(ws->transport);
+}
+
+/* A flush that our owner has not asked for: he must hear of it if anything of his has left. */
+static void ws_flush_own(struct ws *ws)
+{
+	uint64_t before = ws_written(ws);
+
+	ws_flush(ws);
+	if (ws->state != WS_ENDED && ws_written(ws) != before)
+		transport_ask_writable(ws->transport);
 }
 
 /* --- ending --------------------------------------------------------------------------------- */
@@ -389,7 +410,7 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason)
 	ws_enter(ws, WS_CLOSING);
 	ws_hold_close(ws, code, reason);
 	ws_fill(ws);
-	ws_flush(ws);
+	ws_flush_own(ws);
 }
 
 void ws_abort(struct ws *ws, const struct cause *cause)
@@ -655,11 +676,13 @@ static void ws_take_head(struct ws *ws, const struct http_head *head)
 		ws_enter(ws, WS_ENDED);
 		return;
 	}
-	if (upgrade_accept(head, &ws->options->upgrade, ws->key, &ws->subprotocol, &ws->cause) <
-	    0) {
+	const char *subprotocol;
+
+	if (upgrade_accept(head, &ws->options->upgrade, ws->key, &subprotocol, &ws->cause) < 0) {
 		ws_enter(ws, WS_ENDED);
 		return;
 	}
+	ws->subprotocol = subprotocol ? strdup(subprotocol) : NULL;
 	buf_consume(&ws->head, head->head_len);
 	buf_trim(&ws->head);
 	ws_enter(ws, WS_OPEN);
@@ -754,7 +777,7 @@ static void ws_transport_readable(void *owner)
 	if (ws->state == WS_CLOSED || ws->state == WS_FAILED)
 		ws_discard(ws);
 	if (ws->dirty)
-		ws_flush(ws);
+		ws_flush_own(ws);
 }
 
 static void ws_transport_writable(void *owner)
@@ -768,7 +791,7 @@ static void ws_transport_writable(void *owner)
 	if (ws->state == WS_OPEN || ws->state == WS_CLOSING)
 		ws->events->drained(ws->owner);
 	if (ws->dirty)
-		ws_flush(ws);
+		ws_flush_own(ws);
 }
 
 static void ws_transport_ended(void *owner, const struct cause *cause)
@@ -847,6 +870,7 @@ struct ws *ws_free(struct ws *ws)
 	buf_done(&ws->head);
 	buf_done(&ws->message);
 	mask_done(&ws->mask);
+	free(ws->subprotocol);
 	free(ws);
 	return NULL;
 }
@@ -931,7 +955,7 @@ void ws_ping(struct ws *ws)
 	ws->ping_mark = ws->encoded;
 	ws->ping_end = transport_committed(ws->transport);
 	ws->ping_sent_us = ws_clock_us();
-	ws_flush(ws);
+	ws_flush_own(ws);
 }
 
 bool ws_ping_outstanding(const struct ws *ws)

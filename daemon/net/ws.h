@@ -38,8 +38,8 @@ enum {
 struct ws_events {
 	void (*opened)(void *owner);
 	void (*message)(void *owner, const struct msg *msg);
-	/* What was sent has left in part or whole (ws_written() grew); ws_writable() may be true
-	 * again. */
+	/* What had to wait has left in part or whole (ws_written() grew); ws_writable() may be true
+	 * again.  Not for what ws_flush() itself wrote: look at ws_written() behind it. */
 	void (*drained)(void *owner);
 	/* Our ping came back.  ping_mark: the position where it stood; all that ends there or
 	 * before has been read by the peer. */
@@ -47,7 +47,7 @@ struct ws_events {
 	void (*ended)(void *owner, const struct cause *cause);
 };
 
-/* Takes TRANSPORT, also on failure.  URL and OPTIONS must outlive the ws. -errno. */
+/* Takes TRANSPORT, also on failure.  URL and OPTIONS must stay until `opened`. -errno. */
 int ws_start(struct ws **ret, struct transport *transport, const struct url *url,
 	     const struct ws_options *options, const struct ws_events *events, void *owner);
 struct ws *ws_free(struct ws *ws); /* closes the transport at once */

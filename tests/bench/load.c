@@ -114,8 +114,8 @@ static void take_one(uint64_t bytes, int fd, char *buffer)
 	}
 }
 
-/* Adds a connection to the set; all of them have to give BYTES. */
-static void take_many(uint64_t bytes, const char *path, int epoll, char *buffer, unsigned clients)
+/* Every client in the set has to get BYTES. */
+static void take_many(uint64_t bytes, int epoll, char *buffer, unsigned clients)
 {
 	static uint64_t left[CLIENTS_MAX * 4];
 	struct epoll_event events[64];
@@ -123,7 +123,6 @@ static void take_many(uint64_t bytes, const char *path, int epoll, char *buffer,
 
 	for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++)
 		left[i] = bytes;
-	(void)path;
 	while (unfinished > 0) {
 		int n = epoll_wait(epoll, events, 64, -1);
 
@@ -164,7 +163,7 @@ static void take(uint64_t bytes, char *where, unsigned clients)
 				die("epoll");
 		}
 		say_ready();
-		take_many(bytes, where, epoll, buffer, clients);
+		take_many(bytes, epoll, buffer, clients);
 	}
 	fprintf(stderr, "took %llu\n", (unsigned long long)now_ns());
 	free(buffer);

@@ -63,7 +63,6 @@ static void fake_send(struct transport *transport)
 			abort();
 		buf_consume(&transport->tx, n);
 		transport->written += n;
-		transport->written_news = true;
 		if (transport->takes != SIZE_MAX)
 			transport->takes -= n;
 	}
@@ -73,8 +72,17 @@ static void fake_send(struct transport *transport)
 
 void fake_transport_take(struct transport *transport, size_t bytes)
 {
+	uint64_t before = transport->written;
+
 	transport->takes = bytes;
 	fake_send(transport);
+	if (transport->written > before) /* as the real one, when the socket has room again */
+		transport_ask_writable(transport);
+}
+
+void transport_ask_writable(struct transport *transport)
+{
+	transport->written_news = true;
 }
 
 void fake_transport_fail(struct transport *transport, unsigned n)

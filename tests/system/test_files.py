@@ -51,9 +51,7 @@ def test_inotify_sees_the_new_last(daemon, server):
     daemon.start(section("a", server.url))
     daemon.wait_open("a")
     watch = daemon.spawn_shell("inotifywait -q -m -e moved_to --format %f a 2>&1")
-    eventually(lambda: "inotify" in os.readlink(f"/proc/{watch.pid}/fd/3")
-               or "inotify" in " ".join(os.readlink(f"/proc/{p}/fd/3")
-                                        for p in _children(watch.pid)))
+    eventually(lambda: any(_has_inotify(p) for p in [watch.pid, *_children(watch.pid)]))
     names = []
     reader = threading.Thread(target=lambda: names.extend(iter(watch.stdout.readline, b"")))
     reader.start()
@@ -62,6 +60,10 @@ def test_inotify_sees_the_new_last(daemon, server):
     for pid in [*_children(watch.pid), watch.pid]:
         os.kill(pid, signal.SIGTERM)
     reader.join(scaled(10))
+
+
+def _has_inotify(pid):
+    return any("inotify" in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
 
 
 def _children(pid):

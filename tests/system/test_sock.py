@@ -63,7 +63,7 @@ def test_socat_and_nc_style_half_close(daemon, echo):
     """A shell pipeline through socat sends its lines and sees the replies."""
     daemon.start(section("a", echo.url))
     daemon.wait_open("a")
-    result = daemon.shell("(seq 20) | socat -t 5 - UNIX-CONNECT:a/sock | head -n 20")
+    result = daemon.shell("(seq 20) | socat -t 2 - UNIX-CONNECT:a/sock | head -n 20")
     assert result.out.split() == [str(i) for i in range(1, 21)]
 
 

@@ -1,0 +1,59 @@
+/* options - the command line as a struct: one table of rows says what each command takes.
+ *
+ * `open`, `cat` and `exec` take every key of wspipe.conf(5) as well, --KEY VALUE.  Which keys there are
+ * is the daemon's to know: what no row claims is passed on as a setting. */
+#ifndef CLIENT_OPTIONS_H
+#define CLIENT_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { /* a set of commands */
+	FOR_LS = 1 << 0,
+	FOR_STATUS = 1 << 1,
+	FOR_OPEN = 1 << 2,
+	FOR_CLOSE = 1 << 3,
+	FOR_RECONNECT = 1 << 4,
+	FOR_PAUSE = 1 << 5,
+	FOR_RESUME = 1 << 6,
+	FOR_SEND = 1 << 7,
+	FOR_RECV = 1 << 8,
+	FOR_CAT = 1 << 9,
+	FOR_EXEC = 1 << 10,
+	FOR_WAIT = 1 << 11,
+	FOR_RELOAD = 1 << 12,
+	FOR_STOP = 1 << 13,
+	FOR_CHECK = 1 << 14,
+	FOR_SETTINGS = FOR_OPEN | FOR_CAT | FOR_EXEC, /* take the keys of the configuration */
+};
+
+struct setting {
+	const char *key, *value;
+};
+
+struct options { /* strings are argv's */
+	const char *runtime_dir, *config;
+	bool help, version, json, stamp, no_daemon, no_queue, stay_open, follow;
+	const char *framing, *type, *until;
+	uint64_t count;                /* 0: no limit */
+	int64_t timeout_ms, quiet_ms;  /* -1: not said */
+	struct setting *settings;
+	size_t settings_n;
+	char **words; /* NULL-terminated: NAME, URL, messages */
+	size_t words_n;
+	char **command; /* behind "--" of exec, NULL-terminated; or NULL */
+};
+
+/* What stands ahead of the command's name.  The index of that name in ARGV (or argc), or a negative
+ * number: it has been told what is wrong. */
+int options_begin(struct options *options, int argc, char **argv);
+/* What stands behind it; COMMAND is one FOR_... bit.  0, or negative as above. */
+int options_parse(struct options *options, unsigned command, int argc, char **argv);
+void options_done(struct options *options);
+
+/* The rows of this command, one a line. */
+void options_print(FILE *file, unsigned command);
+
+#endif

@@ -1,0 +1,20 @@
+/* print - what people read: lines on standard error, tables and lists on standard output. */
+#ifndef CLIENT_PRINT_H
+#define CLIENT_PRINT_H
+
+#include "codec/json.h"
+
+/* "wspipe: NAME: text" on standard error, so for each line of the text; NAME may be NULL.  Control
+ * characters and broken UTF-8 (a server's close reason) become '?'. */
+void say(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* JSON as it is, on standard output. */
+void print_json(const struct json_span *span);
+
+/* CONNECTIONS: the array of the daemon's answer to "status". */
+void print_table(const struct json_span *connections);
+
+/* "key: value" lines of one object; what has members of its own is "key: member=value ...". */
+void print_object(const struct json_span *object);
+
+#endif
