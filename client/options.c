@@ -42,7 +42,7 @@ enum { FOR_WAITING = FOR_SEND | FOR_RECV | FOR_CAT | FOR_WAIT | FOR_CLOSE | FOR_
 static const struct row rows[] = {
 	{"json", 0, FLAG, AT(json), FOR_LS | FOR_STATUS, .help = "print JSON"},
 	{"count", 'n', COUNT, AT(count), FOR_RECV, "COUNT", .help = "end after so many messages (also -C)"},
-	{NULL, 'C', COUNT, AT(count), FOR_RECV, "COUNT"},
+	{NULL, 'C', COUNT, AT(count), FOR_RECV, "COUNT", .help = NULL},
 	{"count", 'C', COUNT, AT(count), FOR_CAT, "COUNT", .help = "end after so many messages"},
 	{NULL, '1', COUNT, AT(count), FOR_CAT, .fixed = "1", .help = "the same as -C 1"},
 	{"follow", 0, FLAG, AT(follow), FOR_RECV, .help = "go on for ever (the default without -n)"},
@@ -78,7 +78,7 @@ static const struct row rows[] = {
 
 	{"runtime-dir", 0, TEXT, AT(runtime_dir), FOR_ALL, "DIR", .help = "of the daemon to talk to"},
 	{"help", 'h', FLAG, AT(help), FOR_ALL, .help = "show this"},
-	{"version", 'V', FLAG, AT(version), FOR_ALL},
+	{"version", 'V', FLAG, AT(version), FOR_ALL, .help = NULL},
 };
 /* clang-format on */
 

@@ -103,10 +103,15 @@ void request_settings(struct request *request, const struct options *options)
 {
 	bool first = true;
 
-	if (!options->settings_n)
+	if (!options->settings_n && !options->type)
 		return;
 	put_key(request, "options");
 	put(request, "{");
+	if (options->type) {
+		put(request, "\"type\":");
+		put_quoted(request, options->type);
+		first = false;
+	}
 	for (size_t i = 0; i < options->settings_n; i++) {
 		if (is_repeated(options, i))
 			continue;

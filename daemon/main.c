@@ -187,6 +187,7 @@ int main(int argc, char **argv)
 {
 	struct arguments arguments;
 	struct config *config = NULL;
+	char *absolute;
 	int status = parse(argc, argv, &arguments);
 
 	if (status >= 0)
@@ -195,8 +196,12 @@ int main(int argc, char **argv)
 		return list_keys();
 	if (load(&arguments, &config) < 0)
 		return EXIT_BAD_USE;
+	/* A client in another directory may want to read it, too. */
+	absolute = arguments.config_file ? realpath(arguments.config_file, NULL) : NULL;
+	arguments.config_file = absolute;
 	if (arguments.check) {
 		config_free(config);
+		free(absolute);
 		return EXIT_OK;
 	}
 	if (arguments.log_level >= 0)
@@ -209,5 +214,6 @@ int main(int argc, char **argv)
 	}
 	status = start(&arguments, config);
 	loop_done();
+	free(absolute);
 	return status;
 }

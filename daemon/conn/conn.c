@@ -27,7 +27,7 @@
 #include "conn/retry.h"
 
 enum {
-	LOSS_LOG_INTERVAL_MS = 60 * 1000,
+	LOSS_LOG_PAUSE_MS = 60 * 1000,
 	FLUSHES_PER_TURN = 4, /* of at most 256 KiB: then others have their turn */
 };
 
@@ -48,7 +48,7 @@ struct conn {
 	struct cause cause;
 	uint16_t close_code; /* ours to send while closing */
 	char *close_why;
-	bool drain;        /* what is queued goes before the Close */
+	uint64_t drain;    /* so many queued messages go before the Close */
 	bool close_sent;   /* ws_close() was called */
 	bool tried;
 	bool was_open;     /* ever */
@@ -56,11 +56,11 @@ struct conn {
 
 	struct dial *dial;
 	struct ws *ws;
-	char *const *greeting; /* the next of options->on_open to be sent; NULL: done */
+	size_t greeted; /* of options->on_open, in this session */
 	struct spool *spool;
 	struct outbox *outbox;
 	struct retry retry;
-	struct timer timer, expiry;
+	struct timer timer, expiry, loss;
 	struct later flush, notify;
 	struct list watches;
 	struct conn_stats stats;
@@ -68,7 +68,7 @@ struct conn {
 	uint16_t peer_code;
 	char peer_reason[WS_REASON_MAX + 1];
 	int http_status;
-	uint64_t loss_logged_ms, loss_pending; /* of readers that are too slow */
+	uint64_t loss_pending; /* messages missed by readers that are too slow, not logged yet */
 };
 
 const char *const conn_state_names[CONN_STATES + 1] = {
@@ -171,12 +171,14 @@ static void conn_ws_opened(void *owner)
 	conn->peer_code = 0;
 	conn->peer_reason[0] = '\0';
 	conn->open_since_ms = loop_now_ms();
-	conn->greeting = conn->options->on_open;
+	conn->greeted = 0;
 	conn_enter(conn, CONN_OPEN);
 	log_info(conn->name, "open: %s%s%s%s%s", ws_address(conn->ws),
 		 *ws_tls(conn->ws) ? ", " : "", ws_tls(conn->ws),
 		 *ws_subprotocol(conn->ws) ? ", subprotocol " : "", ws_subprotocol(conn->ws));
 	spool_append(conn->spool, &mark);
+	if (spool_full(conn->spool)) /* still, since the session before */
+		ws_pause(conn->ws);
 	if (conn->options->ping_interval_ms)
 		timer_set(&conn->timer, conn->options->ping_interval_ms);
 	loop_later(&conn->flush);
@@ -202,22 +204,38 @@ static void conn_spool_eased(void *owner)
 		ws_resume(conn->ws);
 }
 
-/* A reader that stays behind would write a line for every block that goes: one a minute will do. */
-static void conn_spool_missed(void *owner, const char *reader, uint64_t messages, uint64_t bytes)
+static void log_losses(struct conn *conn, const char *reader)
 {
-	struct conn *conn = owner;
-	uint64_t now = loop_now_ms();
-
-	(void)bytes;
-	conn->loss_pending += messages;
-	if (conn->loss_logged_ms && now - conn->loss_logged_ms < LOSS_LOG_INTERVAL_MS)
+	if (conn->loss_pending == 0)
 		return;
 	log_warning(conn->name,
 		    "readers are too slow: %" PRIu64 " messages dropped for '%s' and others "
 		    "(raise keep, or set overflow = block)",
 		    conn->loss_pending, reader);
-	conn->loss_logged_ms = now;
 	conn->loss_pending = 0;
+}
+
+/* A reader that stays behind would write a line for every block that goes: one a minute will do. */
+static void conn_spool_missed(void *owner, const char *reader, uint64_t messages, uint64_t bytes)
+{
+	struct conn *conn = owner;
+
+	(void)bytes;
+	conn->loss_pending += messages;
+	if (timer_is_set(&conn->loss))
+		return;
+	log_losses(conn, reader);
+	timer_set(&conn->loss, LOSS_LOG_PAUSE_MS);
+}
+
+static void conn_on_loss(void *owner)
+{
+	struct conn *conn = owner;
+
+	if (conn->loss_pending == 0)
+		return;
+	log_losses(conn, "some");
+	timer_set(&conn->loss, LOSS_LOG_PAUSE_MS);
 }
 
 static void conn_ws_drained(void *owner)
@@ -244,14 +262,15 @@ static void conn_ws_ended(void *owner, const struct cause *cause)
 	struct conn *conn = owner;
 	struct cause kept = *cause; /* it belongs to the ws */
 	const char *reason = "";
+	uint16_t code = ws_close_code(conn->ws, &reason);
 
 	release_written(conn);
 	count_unsent(conn, outbox_rewind(conn->outbox, ws_written(conn->ws)),
 		     "the connection ended in the middle of one");
-	conn->peer_code = ws_close_code(conn->ws, &reason);
-	strncpy(conn->peer_reason, reason, sizeof(conn->peer_reason) - 1);
-	if (!conn->peer_code && conn->state != CONN_CONNECTING)
-		conn->peer_code = 1006; /* RFC 6455 7.1.5: no Close frame was received */
+	if (conn->state != CONN_CONNECTING) { /* else the last session's stays to be asked for */
+		conn->peer_code = code ? code : 1006; /* RFC 6455 7.1.5: no Close was received */
+		strncpy(conn->peer_reason, reason, sizeof(conn->peer_reason) - 1);
+	}
 	if (cause->class == CAUSE_HTTP && cause->code)
 		conn->http_status = cause->code;
 	conn->ws = ws_free(conn->ws);
@@ -304,6 +323,8 @@ static void start_attempt(struct conn *conn)
 	conn->http_status = 0;
 	conn->stats.attempts++;
 	conn_enter(conn, CONN_CONNECTING);
+	if (conn->url.tls && conn->options->dial.tls.insecure)
+		log_warning(conn->name, "the server's certificate is not verified (insecure = yes)");
 	timer_set(&conn->timer, conn->options->connect_timeout_ms);
 	r = dial_start(&conn->dial, &conn->url, &conn->options->dial, &dial_events, conn);
 	if (r == 0)
@@ -465,17 +486,19 @@ static void conn_on_timer(void *owner)
 
 static bool next_to_send(struct conn *conn, struct msg *ret, bool *ret_queued)
 {
+	char **on_open = conn->options->on_open;
+
 	*ret_queued = false;
-	if (conn->greeting && *conn->greeting) {
+	if (on_open && on_open[conn->greeted]) {
 		*ret = (struct msg){
 			.kind = (uint8_t)conn->options->type,
-			.data = (const uint8_t *)*conn->greeting,
-			.len = strlen(*conn->greeting),
+			.data = (const uint8_t *)on_open[conn->greeted],
+			.len = strlen(on_open[conn->greeted]),
 		};
 		return true;
 	}
 	*ret_queued = true;
-	return (conn->state == CONN_OPEN || conn->drain) && outbox_next(conn->outbox, ret);
+	return (conn->state == CONN_OPEN || conn->drain > 0) && outbox_next(conn->outbox, ret);
 }
 
 static int send_one(struct conn *conn, const struct msg *msg, bool queued)
@@ -485,10 +508,12 @@ static int send_one(struct conn *conn, const struct msg *msg, bool queued)
 
 	if (r < 0)
 		return r;
-	if (queued)
+	if (queued) {
 		outbox_take(conn->outbox, start, end);
-	else
-		conn->greeting++;
+		conn->drain -= conn->drain > 0;
+	} else {
+		conn->greeted++;
+	}
 	return 0;
 }
 
@@ -620,6 +645,8 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 	if (r == 0)
 		r = timer_init(&conn->expiry, conn_on_expiry, conn);
 	if (r == 0)
+		r = timer_init(&conn->loss, conn_on_loss, conn);
+	if (r == 0)
 		r = outbox_new(&conn->outbox, &options->outbox);
 	if (r == 0)
 		r = spool_new(&conn->spool, &options->spool, pool, &spool_events, conn);
@@ -631,10 +658,26 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 	return 0;
 }
 
+/* Nothing is lost in silence. */
+static void tell_what_is_lost(struct conn *conn)
+{
+	struct outbox_stats left = {0};
+
+	log_losses(conn, "some");
+	if (conn->outbox)
+		outbox_get_stats(conn->outbox, &left);
+	if (left.queued_messages > 0)
+		log_warning(conn->name,
+			    "%" PRIu64 " outgoing messages (%" PRIu64 " bytes) were still queued and "
+			    "are lost",
+			    left.queued_messages, left.queued_bytes);
+}
+
 struct conn *conn_free(struct conn *conn)
 {
 	if (!conn)
 		return NULL;
+	tell_what_is_lost(conn);
 	while (!list_empty(&conn->watches))
 		list_remove(conn->watches.next);
 	conn->dial = dial_free(conn->dial);
@@ -643,6 +686,7 @@ struct conn *conn_free(struct conn *conn)
 	later_cancel(&conn->notify);
 	timer_done(&conn->timer);
 	timer_done(&conn->expiry);
+	timer_done(&conn->loss);
 	conn->outbox = outbox_free(conn->outbox);
 	conn->spool = spool_free(conn->spool);
 	url_done(&conn->url);
@@ -650,6 +694,16 @@ struct conn *conn_free(struct conn *conn)
 	free(conn->name);
 	free(conn);
 	return NULL;
+}
+
+/* The list may be another one, and shorter; then the service reconnects. */
+static void forget_greetings_that_went(struct conn *conn)
+{
+	size_t n = 0;
+
+	while (conn->options->on_open && conn->options->on_open[n] && n < conn->greeted)
+		n++;
+	conn->greeted = n;
 }
 
 int conn_set_options(struct conn *conn, const struct conn_options *options)
@@ -662,20 +716,20 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 		conn->ws = ws_free(conn->ws);
 	}
 	r = strcmp(conn->options->url, options->url) == 0 ? 0 : set_url(conn, options->url);
-	if (r < 0)
-		return r;
-	conn->options = options;
-	conn->greeting = NULL;
-	if (dialing)
-		start_attempt(conn);
+	conn->options = options; /* in any case: the old ones may be freed now */
+	forget_greetings_that_went(conn);
 	spool_set_options(conn->spool, &options->spool);
 	outbox_set_options(conn->outbox, &options->outbox);
+	timer_cancel(&conn->expiry);
+	arm_expiry(conn);
+	if (dialing)
+		start_attempt(conn);
 	if (conn->state == CONN_OPEN) {
 		timer_cancel(&conn->timer);
 		if (options->ping_interval_ms)
 			timer_set(&conn->timer, options->ping_interval_ms);
 	}
-	return 0;
+	return r;
 }
 
 void conn_open(struct conn *conn)
@@ -700,11 +754,15 @@ static void drop_attempt(struct conn *conn)
 static void take_down(struct conn *conn, enum wanted wanted, uint16_t code, const char *why,
 		      bool drain)
 {
+	struct outbox_stats queued;
+
 	conn->wanted = wanted;
 	free(conn->close_why);
 	conn->close_why = strdup(why); /* without memory there is just no reason given */
 	conn->close_code = code;
-	conn->drain = drain;
+	outbox_get_stats(conn->outbox, &queued);
+	/* What comes from now on waits for the next session, or a busy writer would keep this one open. */
+	conn->drain = drain ? queued.queued_messages - queued.taken_messages : 0;
 	switch (conn->state) {
 	case CONN_OPEN:
 		conn_enter(conn, CONN_CLOSING);
@@ -723,7 +781,8 @@ static void take_down(struct conn *conn, enum wanted wanted, uint16_t code, cons
 		else if (conn->state != CONN_CLOSED)
 			conn_enter(conn, CONN_CLOSED);
 		break;
-	default:
+	default: /* closing: perhaps it need not wait for the queue any more */
+		loop_later(&conn->flush);
 		break;
 	}
 }

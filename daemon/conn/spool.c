@@ -249,7 +249,7 @@ static int append_record(struct spool *spool, const struct msg *msg, struct reco
 	int r;
 
 	if (records_needs_block(&spool->records, (uint32_t)msg->len, &bytes)) {
-		if (pool && bytes > pool->limit)
+		if (pool && record_size((uint32_t)msg->len) > pool->limit)
 			return -ENOMEM; /* nobody has to give up anything for what will never fit */
 		trim(spool, bytes);
 	}

@@ -49,7 +49,8 @@ static void fifo_intake_refused(void *owner, const char *problem, bool broken)
 	struct fifo_in *fifo = owner;
 
 	log_warning(conn_name(fifo->conn), "in: a record %s; it was not sent%s", problem,
-		    broken ? ", and nothing more can be read from `in` (length framing has no way back)"
+		    broken ? ", nor is what follows until its writers have closed `in` (length framing "
+			     "has no way back)"
 			   : "");
 }
 
@@ -106,7 +107,6 @@ struct fifo_out {
 	struct event *edge;
 	struct arrival arrival;
 	struct outlet *outlet;
-	bool present;
 };
 
 static bool has_reader(const struct fifo_out *fifo)
@@ -137,19 +137,14 @@ static void empty_pipe(const struct fifo_out *fifo)
 		continue;
 }
 
-/* Both kinds of news lead here: an edge (read empty, or the last reader left) and an arrival. */
+/* Both kinds of news lead here: an edge (read empty, or the last reader left) and an arrival.  A
+ * reader may have come and gone since the last look, so its traces count, not what was known of it. */
 static void look(struct fifo_out *fifo)
 {
-	bool present = has_reader(fifo);
-
-	if (present) {
-		fifo->present = true;
+	if (has_reader(fifo))
 		outlet_set_present(fifo->outlet, true);
-	} else if (fifo->present) {
-		fifo->present = false;
-		if (outlet_reader_left(fifo->outlet, residue(fifo)))
-			empty_pipe(fifo);
-	}
+	else if (outlet_reader_left(fifo->outlet, residue(fifo)))
+		empty_pipe(fifo);
 }
 
 static void fifo_on_edge(evutil_socket_t fd, short what, void *owner)

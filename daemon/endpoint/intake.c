@@ -28,8 +28,6 @@ struct intake {
 	void *owner;
 };
 
-static void intake_read(struct intake *intake);
-
 static void refuse(struct intake *intake, const char *problem, bool broken)
 {
 	intake->stats.refused++;
@@ -37,53 +35,69 @@ static void refuse(struct intake *intake, const char *problem, bool broken)
 		intake->events->refused(intake->owner, problem, broken);
 }
 
+static void lose_one(struct intake *intake)
+{
+	refuse(intake, "was lost: out of memory", false);
+	conn_count_rejected(intake->conn);
+}
+
+/* What was offered cannot be kept, and will not be there at the next call.  What follows up to the
+ * next delimiter would be half a record, which is never sent. */
+static void lose_input(struct intake *intake)
+{
+	lose_one(intake);
+	decoder_done(&intake->decoder);
+	intake->decoder.skipping = true;
+}
+
 /* The decoder goes on where it was, once there is room for this one. */
 static void hold(struct intake *intake, const struct msg *msg)
 {
 	if (buf_append(&intake->held, msg->data, msg->len) < 0 || decoder_keep(&intake->decoder) < 0) {
 		outbox_forget(&intake->waiter);
-		refuse(intake, "was lost: out of memory", false);
-		conn_count_rejected(intake->conn);
+		buf_done(&intake->held);
+		lose_one(intake);
 		return;
 	}
 	intake->held_kind = msg->kind;
 	intake->holding = true;
 }
 
-static void take_message(struct intake *intake, const struct msg *msg)
+/* False: the queue is full, and will call. */
+static bool send_message(struct intake *intake, const struct msg *msg)
 {
 	const char *problem = "";
 	int r = conn_send(intake->conn, msg, &intake->waiter, &problem);
 
-	switch (r) {
-	case CONN_QUEUED:
+	if (r == CONN_FULL)
+		return false;
+	if (r == CONN_QUEUED)
 		intake->stats.messages++;
-		break;
-	case CONN_FULL:
-		hold(intake, msg);
-		break;
-	case CONN_REFUSED:
+	else if (r == CONN_REFUSED)
 		refuse(intake, problem, false);
-		break;
-	default:
-		refuse(intake, "was lost: out of memory", false);
-		conn_count_rejected(intake->conn);
-	}
+	else
+		lose_one(intake);
+	return true;
 }
 
 static void take_outcome(struct intake *intake, int outcome, const struct msg *msg,
 			 const char *problem)
 {
 	if (outcome == DECODER_MSG) {
-		take_message(intake, msg);
+		if (!send_message(intake, msg))
+			hold(intake, msg);
+		return;
+	}
+	if (outcome < 0) {
+		lose_input(intake);
 		return;
 	}
 	conn_count_rejected(intake->conn);
 	intake->broken = outcome == DECODER_BROKEN;
-	refuse(intake, outcome < 0 ? "was lost: out of memory" : problem, intake->broken);
+	refuse(intake, problem, intake->broken);
 }
 
-/* All records that the decoder has.  False: the queue is full, or the stream is broken. */
+/* All records that the decoder has.  False: the queue is full. */
 static bool deliver(struct intake *intake)
 {
 	const char *problem = "";
@@ -91,15 +105,13 @@ static bool deliver(struct intake *intake)
 	int outcome;
 
 	while (!intake->holding && !intake->broken &&
-	       (outcome = decoder_next(&intake->decoder, &msg, &problem)) != DECODER_MORE) {
+	       (outcome = decoder_next(&intake->decoder, &msg, &problem)) != DECODER_MORE)
 		take_outcome(intake, outcome, &msg, problem);
-		if (outcome < 0)
-			break;
-	}
-	return !intake->holding && !intake->broken;
+	return !intake->holding;
 }
 
-/* The writer has gone.  His last record may have no end; then comes the news of his going. */
+/* The writer has gone.  His last record may have no end; then comes the news of his going.  The next
+ * writer of a FIFO begins afresh, also after a stream that was broken. */
 static void finish(struct intake *intake)
 {
 	const char *problem = "";
@@ -107,8 +119,13 @@ static void finish(struct intake *intake)
 	int outcome = decoder_end(&intake->decoder, &msg, &problem);
 
 	intake->ended = true;
-	if (outcome != DECODER_MORE)
+	intake->broken = false;
+	if (outcome < 0) {
+		lose_input(intake);
+		intake->decoder.skipping = false; /* the rest of that record does not come any more */
+	} else if (outcome != DECODER_MORE) {
 		take_outcome(intake, outcome, &msg, problem);
+	}
 	if (intake->holding)
 		return;
 	intake->ended = false;
@@ -130,6 +147,8 @@ static bool read_once(struct intake *intake)
 		finish(intake);
 		return false;
 	}
+	if (intake->broken)
+		return true; /* passed over, or the writer would be stuck for ever */
 	decoder_feed(&intake->decoder, scratch, (size_t)n);
 	return deliver(intake);
 }
@@ -148,36 +167,37 @@ static void intake_on_readable(evutil_socket_t fd, short what, void *owner)
 
 	(void)fd;
 	(void)what;
-	if (!intake->holding && !intake->broken)
+	if (!intake->holding)
 		intake_read(intake);
 }
 
-/* There is room: first the message that was held, then what the decoder kept, then the rest. */
+static bool send_held(struct intake *intake)
+{
+	const struct msg msg = {
+		.kind = intake->held_kind,
+		.data = buf_head(&intake->held),
+		.len = buf_len(&intake->held),
+	};
+
+	if (!send_message(intake, &msg))
+		return false;
+	buf_done(&intake->held);
+	intake->holding = false;
+	return true;
+}
+
+/* There is room: first the message that was held, then what the decoder kept, then the rest.  Edges
+ * that came while it was held were passed over, so there is always a look at the descriptor. */
 static void intake_on_again(void *owner)
 {
 	struct intake *intake = owner;
 
-	if (intake->holding) {
-		struct msg msg = {
-			.kind = intake->held_kind,
-			.data = buf_head(&intake->held),
-			.len = buf_len(&intake->held),
-		};
-		const char *problem;
-		int r = conn_send(intake->conn, &msg, &intake->waiter, &problem);
-
-		if (r == CONN_FULL)
-			return;
-		if (r == CONN_QUEUED)
-			intake->stats.messages++;
-		else
-			refuse(intake, "was lost: out of memory", false);
-		buf_done(&intake->held);
-		intake->holding = false;
-	}
+	if (intake->holding && !send_held(intake))
+		return;
 	if (intake->ended) {
 		intake->ended = false;
-		intake->events->ended(intake->owner);
+		loop_later(&intake->again);
+		intake->events->ended(intake->owner); /* may free the intake */
 		return;
 	}
 	if (deliver(intake))
@@ -238,7 +258,7 @@ void intake_start(struct intake *intake)
 
 void intake_drain(struct intake *intake)
 {
-	if (!intake->holding && !intake->broken)
+	if (!intake->holding)
 		intake_read(intake);
 }
 

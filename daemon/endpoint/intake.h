@@ -15,9 +15,11 @@ struct intake;
 
 struct intake_events {
 	/* End of stream: all writers of a FIFO have gone, or a socket's peer has shut down writing.  All
-	 * that it wrote has been taken before.  On a FIFO it comes each time.  May free the intake. */
+	 * that it wrote has been taken before.  On a FIFO it comes each time; on a socket it may come
+	 * again, at the latest when the peer has gone for good.  May free the intake. */
 	void (*ended)(void *owner);
-	/* A record was refused; PROBLEM is a constant phrase.  BROKEN: nothing more can be read. */
+	/* A record was refused; PROBLEM is a constant phrase.  BROKEN: what follows is passed over up to
+	 * the end of the stream. */
 	void (*refused)(void *owner, const char *problem, bool broken);
 };
 
@@ -25,7 +27,7 @@ struct intake_stats {
 	uint64_t messages, refused;
 };
 
-/* FD is not taken: non-blocking, readable. LABEL for the log. */
+/* FD is not taken: non-blocking, readable. */
 int intake_new(struct intake **ret, int fd, struct conn *conn, enum framing framing,
 	       enum msg_kind type, const struct intake_events *events, void *owner);
 struct intake *intake_free(struct intake *intake);

@@ -26,7 +26,8 @@ struct latest {
 	struct cursor cursor;
 	struct timer pause;
 	struct later write;
-	bool failing; /* the last replacement failed, and that was logged */
+	uint64_t written; /* so many messages had been received when it was last replaced */
+	bool failing;     /* the last replacement failed, and that was logged */
 };
 
 static void latest_cursor_ready(void *owner)
@@ -74,14 +75,17 @@ static void tell(struct latest *latest, int r)
 static void latest_on_write(void *owner)
 {
 	struct latest *latest = owner;
+	struct spool *spool = conn_spool(latest->conn);
 	struct msg msg;
 
 	if (cursor_at_end(&latest->cursor)) {
 		cursor_wait(&latest->cursor);
 		return;
 	}
-	if (spool_newest(conn_spool(latest->conn), &msg))
+	if (spool_next_seq(spool) != latest->written && spool_newest(spool, &msg)) { /* no mere mark */
 		tell(latest, replace(latest, &msg));
+		latest->written = spool_next_seq(spool);
+	}
 	cursor_to_newest(&latest->cursor);
 	cursor_wait(&latest->cursor);
 	timer_set(&latest->pause, PAUSE_MS);

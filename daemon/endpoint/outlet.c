@@ -161,35 +161,36 @@ static void begin_record(struct outlet *outlet, const struct msg *msg,
 	cursor_commit(&outlet->cursor, after);
 }
 
-/* Encode into OUT or PARTS; what cannot be encoded for lack of memory is counted as missed. */
-static int encode(struct outlet *outlet, const struct msg *msg, struct frame_parts *parts,
-		  struct buf *out)
+/* Into PARTS, which may be views into outlet->encoded. */
+static int encode(struct outlet *outlet, const struct msg *msg, struct frame_parts *parts)
 {
-	int r = frame_encode(outlet->options.framing, outlet->options.type, msg, parts, out);
+	struct buf *out = &outlet->encoded;
+	int r;
 
+	buf_clear(out);
+	r = frame_encode(outlet->options.framing, outlet->options.type, msg, parts, out);
 	if (r == FRAME_ENCODED)
 		*parts = (struct frame_parts){.body = buf_head(out), .body_len = buf_len(out)};
-	if (r < 0) {
-		outlet->cursor.missed++;
-		r = FRAME_NOTHING;
-	}
 	return r;
 }
 
 /* The next record on its own: large, in need of encoding, or one by one.  False: nothing there. */
 static bool next_record(struct outlet *outlet)
 {
-	struct position at = outlet->cursor.at;
+	struct position at = cursor_start(&outlet->cursor);
 	struct frame_parts parts;
 	struct msg msg;
 
 	while (cursor_read(&outlet->cursor, &at, &msg)) {
-		buf_clear(&outlet->encoded);
-		if (encode(outlet, &msg, &parts, &outlet->encoded) != FRAME_NOTHING) {
+		int r = encode(outlet, &msg, &parts);
+
+		if (r == FRAME_PARTS || r == FRAME_ENCODED) {
 			begin_record(outlet, &msg, &parts, &at, 0);
 			return true;
 		}
 		cursor_commit(&outlet->cursor, &at);
+		if (r < 0 && counts(&msg)) /* no memory for it, or too long for `length` */
+			cursor_lose(&outlet->cursor, &msg);
 	}
 	cursor_commit(&outlet->cursor, &at);
 	return false;
@@ -244,18 +245,16 @@ static void fill_batch(struct outlet *outlet, struct batch *batch)
 	struct msg msg;
 
 	batch->len = batch->messages = batch->checkpoints = 0;
-	batch->end = at = outlet->cursor.at;
+	batch->end = at = cursor_start(&outlet->cursor);
 	while (batch->len < BATCH_MAX - COPY_MAX && batch->messages < limit &&
 	       cursor_read(&outlet->cursor, &at, &msg)) {
 		int r;
 
 		if (msg.len > COPY_MAX - sizeof(parts.head) - sizeof(parts.tail))
 			break;
-		r = encode(outlet, &msg, &parts, &outlet->encoded);
-		if (r == FRAME_ENCODED) { /* rare: it takes its turn alone */
-			buf_clear(&outlet->encoded);
-			break;
-		}
+		r = encode(outlet, &msg, &parts);
+		if (r == FRAME_ENCODED || r < 0)
+			break; /* rare: it takes its turn alone */
 		if (r == FRAME_PARTS) {
 			checkpoint(batch);
 			put_parts(scratch + batch->len, &parts);
@@ -281,7 +280,7 @@ static void settle_short_write(struct outlet *outlet, const struct batch *batch,
 	outlet->delivered += from->messages;
 	at = before = from->at;
 	while (cursor_read(&outlet->cursor, &at, &msg)) {
-		if (encode(outlet, &msg, &parts, &outlet->encoded) == FRAME_PARTS) {
+		if (encode(outlet, &msg, &parts) == FRAME_PARTS) {
 			if (offset + parts_len(&parts) > written)
 				break;
 			offset += parts_len(&parts);

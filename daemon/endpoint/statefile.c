@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -59,10 +60,13 @@ static void write_down(struct statefile *statefile, struct buf *out)
 {
 	struct conn *conn = statefile->conn;
 	struct ws *ws = conn_ws(conn);
-	uint16_t code;
+	char clean[WS_REASON_MAX + 1];
 	const char *reason;
+	uint16_t code = conn_close_code(conn, &reason);
 
-	code = conn_close_code(conn, &reason);
+	/* The server's words: no line of them shall look like one of ours. */
+	snprintf(clean, sizeof(clean), "%s", reason);
+	cause_clean(clean, false);
 	put(out, "name", conn_name(conn));
 	put(out, "state", conn_state_names[conn_state(conn)]);
 	put_time(out, "since", conn_since_us(conn));
@@ -73,7 +77,7 @@ static void write_down(struct statefile *statefile, struct buf *out)
 		put_number(out, "close_code", code);
 	else
 		buf_append_str(out, "close_code=\n");
-	put(out, "close_reason", reason);
+	put(out, "close_reason", clean);
 	put_number(out, "http_status", (uint64_t)conn_http_status(conn));
 	put(out, "address", ws ? ws_address(ws) : "");
 	put(out, "tls", ws ? ws_tls(ws) : "");

@@ -558,3 +558,8 @@ const char *service_runtime_dir(const struct service *service)
 {
 	return service->options.runtime_dir;
 }
+
+const char *service_config_file(const struct service *service)
+{
+	return service->options.config_file;
+}

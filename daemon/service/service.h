@@ -80,5 +80,6 @@ const struct daemon_options *service_daemon_options(const struct service *servic
 const struct records_pool *service_pool(const struct service *service);
 uint64_t service_started_us(const struct service *service);
 const char *service_runtime_dir(const struct service *service);
+const char *service_config_file(const struct service *service); /* NULL: the default places */
 
 #endif

@@ -244,6 +244,8 @@ static int status_daemon(struct buf *out, struct service *service)
 	if (r >= 0)
 		r = put_text(out, "runtime_dir", service_runtime_dir(service));
 	if (r >= 0)
+		r = put_text(out, "config", service_config_file(service));
+	if (r >= 0)
 		r = put_time(out, "started", service_started_us(service));
 	if (r >= 0)
 		r = buf_printf(out,

@@ -45,6 +45,7 @@ struct conn {
 	int fd;
 	SSL *ssl;
 	bool open;
+	bool closed;   /* a Close has come: the server is the one who ends the stream then */
 	uint64_t skip; /* bytes of payload that only are to be counted */
 	bool skip_ends;
 	uint8_t *kept;
@@ -193,6 +194,7 @@ static size_t take_frame(struct conn *conn, const uint8_t *in, size_t have)
 	if (in[0] & 8 || peer.echo) {
 		if (have < header + len)
 			return 0;
+		conn->closed |= (in[0] & 15) == 8;
 		answer(in[0], in + header - 4, in + header, len);
 		return header + len;
 	}
@@ -315,7 +317,7 @@ static bool conn_take(struct conn *conn, size_t n)
 		memcpy(peer.in + KEPT_MAX - conn->kept_len, conn->kept, conn->kept_len);
 	peer.out_len = 0;
 	return take_frames(conn, in, conn->kept_len + n) &&
-	       (peer.out_len == 0 || conn_write(conn, peer.out, peer.out_len));
+	       (peer.out_len == 0 || conn_write(conn, peer.out, peer.out_len)) && !conn->closed;
 }
 
 static void conn_on_readable(struct conn *conn)

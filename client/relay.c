@@ -1,0 +1,255 @@
+/* relay - see relay.h.
+ *
+ * Four descriptors and one poll(2).  Two buffers, one for each direction, each of which is filled only
+ * when it is empty: so whoever does not read is felt by whoever writes.  Inherited descriptors are read
+ * and written only after poll(2) has said so and stay as they are; the stream is ours and non-blocking. */
+#include "relay.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "control/protocol.h"
+#include "events.h"
+#include "output.h"
+#include "print.h"
+#include "session.h"
+#include "stamp.h"
+
+enum {
+	COPY_BYTES = 256 * 1024,
+	PRINT_MAX = 2047 * 1024 * 1024, /* of stamped records at once */
+};
+
+enum { INPUT, STREAM, OUTPUT, CONTROL, POLLED };
+
+struct relay {
+	struct session *session;
+	const struct relay_options *options;
+	struct events events;
+	struct output output;
+	struct stamp stamp;
+	struct buf to_send, to_print;
+	bool input_ended;  /* nothing more is read from standard input */
+	bool half_closed;  /* ... and the daemon knows */
+	bool stream_ended; /* nothing more comes from the stream */
+	struct deadline quiet;
+	int exit; /* of a failure of our own, or 0 */
+};
+
+static int relay_fail(struct relay *relay, const char *what, int error)
+{
+	say(relay->session->who, "%s: %s", what, strerror(-error));
+	return relay->exit = EXIT_PEER;
+}
+
+/* --- input to stream ------------------------------------------------------------------------ */
+
+static void relay_end_input(struct relay *relay)
+{
+	relay->input_ended = true;
+	relay->quiet = deadline_in(relay->options->quiet_ms < 0 ? 0 : relay->options->quiet_ms);
+}
+
+/* The daemon has stopped taking: "end" says why. */
+static void relay_drop_input(struct relay *relay)
+{
+	buf_clear(&relay->to_send);
+	relay->input_ended = relay->half_closed = true;
+}
+
+static void relay_read_input(struct relay *relay)
+{
+	uint8_t *tail;
+	ssize_t n;
+	int r = buf_reserve(&relay->to_send, COPY_BYTES, &tail);
+
+	if (r < 0) {
+		relay_fail(relay, "standard input", r);
+		return;
+	}
+	n = read(STDIN_FILENO, tail, COPY_BYTES);
+	if (n > 0)
+		buf_commit(&relay->to_send, (size_t)n);
+	else if (n == 0 || errno == EIO) /* EIO: the terminal has gone */
+		relay_end_input(relay);
+	else if (errno != EAGAIN && errno != EINTR)
+		relay_fail(relay, "standard input", -errno);
+}
+
+static void relay_write_stream(struct relay *relay)
+{
+	ssize_t n = send(relay->session->stream_fd, buf_head(&relay->to_send),
+			 buf_len(&relay->to_send), MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n >= 0)
+		buf_consume(&relay->to_send, (size_t)n);
+	else if (errno == EPIPE || errno == ECONNRESET)
+		relay_drop_input(relay);
+	else if (errno != EAGAIN && errno != EINTR)
+		relay_fail(relay, "the stream to the daemon", -errno);
+}
+
+static void relay_settle_input(struct relay *relay)
+{
+	if (relay->events.ended)
+		relay_drop_input(relay);
+	if (!relay->input_ended || relay->half_closed || buf_len(&relay->to_send) ||
+	    !deadline_passed(&relay->quiet))
+		return;
+	relay->half_closed = true;
+	relay->quiet = deadline_in(-1);
+	shutdown(relay->session->stream_fd, SHUT_WR);
+}
+
+/* --- stream to output ----------------------------------------------------------------------- */
+
+static void relay_take_bytes(struct relay *relay, const uint8_t *data, size_t len)
+{
+	int r = stamp_feed(&relay->stamp, data, len, &relay->to_print);
+
+	if (r < 0)
+		relay_fail(relay, "a message cannot be shown with its time", r);
+}
+
+/* Plain bytes are read to where they are printed from; stamped ones go through the other buffer, which
+ * is free: whoever stamps does not write. */
+static void relay_read_stream(struct relay *relay)
+{
+	struct buf *buf = relay->options->stamp ? &relay->to_send : &relay->to_print;
+	uint8_t *tail;
+	ssize_t n;
+	int r = buf_reserve(buf, COPY_BYTES, &tail);
+
+	if (r < 0) {
+		relay_fail(relay, "standard output", r);
+		return;
+	}
+	n = recv(relay->session->stream_fd, tail, COPY_BYTES, MSG_DONTWAIT);
+	if (n > 0 && relay->options->stamp)
+		relay_take_bytes(relay, tail, (size_t)n);
+	else if (n > 0)
+		buf_commit(buf, (size_t)n);
+	else if (n == 0 || errno == ECONNRESET)
+		relay->stream_ended = true;
+	else if (errno != EAGAIN && errno != EINTR)
+		relay_fail(relay, "the stream from the daemon", -errno);
+}
+
+static void relay_write_output(struct relay *relay)
+{
+	int r = output_write(&relay->output, &relay->to_print);
+
+	if (r < 0)
+		relay_fail(relay, "standard output", r);
+}
+
+/* --- the loop ------------------------------------------------------------------------------- */
+
+static bool relay_has_ended(const struct relay *relay)
+{
+	if (relay->exit)
+		return true;
+	return relay->events.ended &&
+	       (!relay->options->reads || (relay->stream_ended && !buf_len(&relay->to_print)));
+}
+
+static void relay_choose(const struct relay *relay, struct pollfd polled[POLLED])
+{
+	const struct relay_options *options = relay->options;
+	bool can_read = options->reads && !relay->stream_ended && !buf_len(&relay->to_print);
+	bool sends = options->writes && buf_len(&relay->to_send);
+
+	polled[INPUT] = (struct pollfd){
+		.fd = options->writes && !relay->input_ended && !sends ? STDIN_FILENO : -1,
+		.events = POLLIN,
+	};
+	polled[STREAM] = (struct pollfd){
+		.fd = can_read || sends ? relay->session->stream_fd : -1,
+		.events = (short)((can_read ? POLLIN : 0) | (sends ? POLLOUT : 0)),
+	};
+	polled[OUTPUT] = (struct pollfd){ /* without events: to see its reader go */
+		.fd = options->reads ? relay->output.fd : -1,
+		.events = buf_len(&relay->to_print) ? POLLOUT : 0,
+	};
+	polled[CONTROL] = (struct pollfd){
+		.fd = relay->events.ended ? -1 : relay->session->fd,
+		.events = POLLIN,
+	};
+}
+
+static void relay_act(struct relay *relay, const struct pollfd polled[POLLED])
+{
+	bool sends = buf_len(&relay->to_send) > 0, prints = buf_len(&relay->to_print) > 0;
+
+	if (polled[OUTPUT].revents & POLLERR && !prints) {
+		raise(SIGPIPE); /* as a write would, only sooner */
+		relay_fail(relay, "standard output", -EPIPE);
+	}
+	if (prints && polled[OUTPUT].revents)
+		relay_write_output(relay);
+	if (polled[STREAM].events & POLLIN && polled[STREAM].revents & ~POLLOUT)
+		relay_read_stream(relay);
+	if (sends && polled[STREAM].events & POLLOUT && polled[STREAM].revents & ~POLLIN)
+		relay_write_stream(relay);
+	if (polled[INPUT].revents)
+		relay_read_input(relay);
+	if (polled[CONTROL].revents)
+		events_read(&relay->events, relay->session);
+}
+
+static int relay_loop(struct relay *relay)
+{
+	struct pollfd polled[POLLED];
+
+	events_read(&relay->events, relay->session); /* some may have come with the answer */
+	for (relay_settle_input(relay); !relay_has_ended(relay); relay_settle_input(relay)) {
+		relay_choose(relay, polled);
+		if (poll(polled, POLLED,
+			 deadline_first_ms(&relay->options->deadline, &relay->quiet)) < 0) {
+			if (errno != EINTR)
+				return relay_fail(relay, "poll", -errno);
+			continue;
+		}
+		relay_act(relay, polled);
+		if (deadline_passed(&relay->options->deadline)) {
+			say(relay->session->who, "timed out");
+			return EXIT_TIMED_OUT;
+		}
+	}
+	return relay->exit ? relay->exit : relay->events.exit;
+}
+
+int relay_run(struct session *session, const struct relay_options *options)
+{
+	struct relay relay = {
+		.session = session,
+		.options = options,
+		.events = {.who = session->who, .writes = options->writes},
+		.input_ended = !options->writes,
+		.half_closed = !options->writes,
+		.quiet = deadline_in(-1),
+	};
+	int r;
+
+	buf_init(&relay.to_send, COPY_BYTES);
+	buf_init(&relay.to_print, options->stamp ? PRINT_MAX : COPY_BYTES);
+	stamp_init(&relay.stamp, options->framing);
+	output_open(&relay.output);
+	if (options->given) {
+		buf_done(&relay.to_send);
+		relay.to_send = *options->given;
+		*options->given = (struct buf){.max = options->given->max};
+		relay_end_input(&relay);
+	}
+	r = relay_loop(&relay);
+	output_close(&relay.output);
+	stamp_done(&relay.stamp);
+	buf_done(&relay.to_send);
+	buf_done(&relay.to_print);
+	return r;
+}
