@@ -363,6 +363,8 @@ int options_parse(struct options *options, unsigned command, int argc, char **ar
 
 void options_done(struct options *options)
 {
+	for (size_t i = 0; i < options->settings_n; i++)
+		free(options->settings[i].made);
 	free(options->words);
 	free(options->settings);
 }

@@ -31,6 +31,7 @@ enum { /* a set of commands */
 
 struct setting {
 	const char *key, *value;
+	char *made; /* owned: what a relative VALUE became, or NULL */
 };
 
 struct options { /* strings are argv's */

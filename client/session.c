@@ -204,8 +204,10 @@ static int explain_refusal(const struct session *session, const struct json_span
 	cleanup_free char *message = answer_text(answer, "/message");
 	uint64_t status = answer_number(answer, "/exit", EXIT_PEER);
 
-	if (session->plain && message)
-		fprintf(stderr, "%s\n", message);
+	size_t len = message ? strlen(message) : 0;
+
+	if (session->plain && len)
+		fprintf(stderr, "%s%s", message, message[len - 1] == '\n' ? "" : "\n");
 	else
 		say(session->who, "%s", message && *message ? message : "refused by the daemon");
 	return status > 0 && status < 256 ? (int)status : EXIT_PEER;

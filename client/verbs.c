@@ -117,9 +117,10 @@ static int fix_files(const struct options *options)
 		for (size_t k = 0; k < sizeof(keys) / sizeof(*keys); k++) {
 			if (strcmp(setting->key, keys[k]) != 0 || !*setting->value)
 				continue;
-			setting->value = place_absolute(setting->value); /* kept until we end */
-			if (!setting->value)
+			setting->made = place_absolute(setting->value);
+			if (!setting->made)
 				return EXIT_PEER;
+			setting->value = setting->made;
 			break;
 		}
 	}

@@ -450,7 +450,7 @@ static void give_up_closing(struct conn *conn)
 {
 	struct cause cause;
 
-	if (!conn->close_sent && ws_written(conn->ws) != conn->progress) {
+	if (ws_written(conn->ws) != conn->progress) {
 		conn->progress = ws_written(conn->ws);
 		timer_set(&conn->timer, conn->options->close_timeout_ms);
 		return;
@@ -522,6 +522,7 @@ static void send_close(struct conn *conn)
 	conn->close_sent = true;
 	timer_set(&conn->timer, conn->options->close_timeout_ms);
 	ws_close(conn->ws, conn->close_code, conn->close_why ? conn->close_why : "");
+	conn->progress = ws_written(conn->ws); /* messages may still stand ahead of the Close */
 }
 
 /* Encode what fits, one write, let go of what has left.  False: the rest must wait for `drained`, or

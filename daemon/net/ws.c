@@ -267,19 +267,20 @@ static void ws_note_ping_left(struct ws *ws)
  * then the rest waits for `writable`. */
 void ws_flush(struct ws *ws)
 {
-	for (int i = 0; i < WS_FLUSH_ROUNDS; i++) {
-		if (ws->state == WS_ENDED)
-			return;
+	for (int i = 0; ws->state != WS_ENDED; i++) {
 		ws->dirty = false;
 		transport_flush(ws->transport);
 		ws_note_ping_left(ws);
 		if (ws->out_left == 0 && !ws->held)
 			return;
+		if (i == WS_FLUSH_ROUNDS) {
+			transport_ask_writable(ws->transport);
+			return;
+		}
 		ws_fill(ws);
 		if (!ws->dirty)
 			return;
 	}
-	transport_ask_writable(ws->transport);
 }
 
 /* A flush that our owner has not asked for: he must hear of it if anything of his has left. */
