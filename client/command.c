@@ -62,10 +62,11 @@ static void watch(struct session *session, struct events *events, int pid_fd)
 	};
 
 	while (!(polled[0].revents & POLLIN)) {
-		if (poll(polled, 2, -1) < 0) {
+		struct deadline due = events_due(events);
+
+		if (poll(polled, 2, deadline_left_ms(&due)) <= 0)
 			polled[0].revents = polled[1].revents = 0;
-			continue;
-		}
+		events_settle(events);
 		if (!polled[1].revents)
 			continue;
 		events_read(events, session);

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,11 +12,28 @@
 #include "print.h"
 #include "session.h"
 
+enum { REST_MS = 1000 };
+
+void events_settle(struct events *events)
+{
+	unsigned long long n = events->missed;
+
+	if (!n || (!events->ended && !deadline_passed(&events->rest)))
+		return;
+	say(events->who, "missed %llu message%s", n, n == 1 ? "" : "s");
+	events->missed = 0;
+	events->rest = deadline_in(REST_MS);
+}
+
+struct deadline events_due(const struct events *events)
+{
+	return events->missed ? events->rest : deadline_in(-1);
+}
+
 static void tell_missed(struct events *events, const struct json_span *line)
 {
-	unsigned long long n = answer_number(line, "/messages", 0);
-
-	say(events->who, "missed %llu message%s", n, n == 1 ? "" : "s");
+	events->missed += answer_number(line, "/messages", 0);
+	events_settle(events);
 }
 
 static void tell_rejected(struct events *events, const struct json_span *line)
@@ -69,6 +85,7 @@ static void tell_end(struct events *events, const struct json_span *line)
 
 	events->ended = true;
 	events->exit = (int)answer_number(line, "/exit", EXIT_PEER);
+	events_settle(events);
 	if (rejected && events->exit == EXIT_USAGE)
 		say(events->who, "%llu record%s refused", rejected, rejected == 1 ? " was" : "s were");
 	else if (events->exit != EXIT_DONE)
@@ -110,5 +127,6 @@ void events_read(struct events *events, struct session *session)
 		return;
 	events->ended = true;
 	events->exit = EXIT_PEER;
+	events_settle(events);
 	say(events->who, "the daemon has gone%s%s", r < 0 ? ": " : "", r < 0 ? strerror(-r) : "");
 }

@@ -3,8 +3,9 @@
 #define CLIENT_EVENTS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
-#include "codec/json.h"
+#include "deadline.h"
 
 struct session;
 
@@ -13,9 +14,15 @@ struct events {
 	bool writes;     /* the stream sends: say when something is still waiting */
 	bool ended;      /* "end" has come, or the daemon has gone */
 	int exit;        /* ... and so the command will end */
+	uint64_t missed; /* not told yet */
+	struct deadline rest; /* ... before this: a slow reader shall not be buried in news of it */
 };
 
 /* Read what has come on the control connection, without waiting. */
 void events_read(struct events *events, struct session *session);
+
+/* What was held back is told, if it is time; and when it will be (never, if there is nothing). */
+void events_settle(struct events *events);
+struct deadline events_due(const struct events *events);
 
 #endif

@@ -202,6 +202,15 @@ static void relay_act(struct relay *relay, const struct pollfd polled[POLLED])
 		events_read(&relay->events, relay->session);
 }
 
+static int relay_patience_ms(const struct relay *relay)
+{
+	struct deadline due = events_due(&relay->events);
+	int ms = deadline_first_ms(&relay->options->deadline, &relay->quiet);
+	int due_ms = deadline_left_ms(&due);
+
+	return ms < 0 || (due_ms >= 0 && due_ms < ms) ? due_ms : ms;
+}
+
 static int relay_loop(struct relay *relay)
 {
 	struct pollfd polled[POLLED];
@@ -209,13 +218,11 @@ static int relay_loop(struct relay *relay)
 	events_read(&relay->events, relay->session); /* some may have come with the answer */
 	for (relay_settle_input(relay); !relay_has_ended(relay); relay_settle_input(relay)) {
 		relay_choose(relay, polled);
-		if (poll(polled, POLLED,
-			 deadline_first_ms(&relay->options->deadline, &relay->quiet)) < 0) {
-			if (errno != EINTR)
-				return relay_fail(relay, "poll", -errno);
-			continue;
-		}
-		relay_act(relay, polled);
+		if (poll(polled, POLLED, relay_patience_ms(relay)) >= 0)
+			relay_act(relay, polled);
+		else if (errno != EINTR)
+			return relay_fail(relay, "poll", -errno);
+		events_settle(&relay->events);
 		if (deadline_passed(&relay->options->deadline)) {
 			say(relay->session->who, "timed out");
 			return EXIT_TIMED_OUT;

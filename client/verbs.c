@@ -463,6 +463,8 @@ static int verb_cat(const struct options *options)
 	request_target(&request, options, &target);
 	if (options->stay_open)
 		request_false(&request, "finish");
+	if (options->quiet_ms >= 0) /* his own idea of how long to wait */
+		request_false(&request, "settle");
 	r = ask_stream(&session, options, &request, target.is_url && !options->no_daemon, &answer);
 	if (r == 0)
 		r = relay_run(&session, &relay);

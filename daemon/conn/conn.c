@@ -28,6 +28,8 @@
 
 enum {
 	LOSS_LOG_PAUSE_MS = 60 * 1000,
+	SETTLE_QUIET_MS = 250,
+	SETTLE_MAX_MS = 2000,
 	FLUSHES_PER_TURN = 4, /* of at most 256 KiB: then others have their turn */
 };
 
@@ -36,6 +38,14 @@ enum wanted {
 	WANT_BY_POLICY, /* as `reconnect` says */
 	WANT_CLOSED,
 	WANT_RECONNECT,
+};
+
+/* conn_finish(): what is still awaited before our Close. */
+enum settle {
+	SETTLED,
+	SETTLE_ASK,   /* the queue is not out yet; then a ping */
+	SETTLE_PONG,  /* the server has read all of it when this is here */
+	SETTLE_QUIET, /* ... and has answered all of it when nothing comes for a while */
 };
 
 struct conn {
@@ -49,6 +59,8 @@ struct conn {
 	uint16_t close_code; /* ours to send while closing */
 	char *close_why;
 	uint64_t drain;    /* so many queued messages go before the Close */
+	enum settle settle;
+	uint64_t settle_received, settle_until_ms;
 	bool close_sent;   /* ws_close() was called */
 	bool tried;
 	bool was_open;     /* ever */
@@ -252,6 +264,12 @@ static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
 
 	(void)ping_mark;
 	conn->stats.rtt_us = rtt_us;
+	if (conn->settle == SETTLE_PONG) {
+		conn->settle = SETTLE_QUIET;
+		conn->settle_received = conn->stats.received_messages;
+		conn->settle_until_ms = loop_now_ms() + SETTLE_MAX_MS;
+		timer_set(&conn->timer, SETTLE_QUIET_MS);
+	}
 	if (conn->state == CONN_OPEN && conn->options->ping_interval_ms)
 		timer_set(&conn->timer, conn->options->ping_interval_ms);
 }
@@ -320,6 +338,7 @@ static void start_attempt(struct conn *conn)
 
 	conn->wanted = WANT_BY_POLICY;
 	conn->close_sent = false;
+	conn->settle = SETTLED;
 	conn->http_status = 0;
 	conn->stats.attempts++;
 	conn_enter(conn, CONN_CONNECTING);
@@ -445,14 +464,56 @@ static void keep_alive(struct conn *conn)
 	}
 }
 
+static void send_close(struct conn *conn)
+{
+	conn->close_sent = true;
+	conn->settle = SETTLED;
+	timer_set(&conn->timer, conn->options->close_timeout_ms);
+	ws_close(conn->ws, conn->close_code, conn->close_why ? conn->close_why : "");
+	conn->progress = ws_written(conn->ws); /* messages may still stand ahead of the Close */
+}
+
+/* Is it quiet?  A server that has just read our last message may still be answering it, and many stop
+ * talking as soon as they see a Close. */
+static void go_on_settling(struct conn *conn)
+{
+	uint64_t received = conn->stats.received_messages;
+
+	if (received == conn->settle_received || loop_now_ms() >= conn->settle_until_ms) {
+		send_close(conn);
+		return;
+	}
+	conn->settle_received = received;
+	timer_set(&conn->timer, SETTLE_QUIET_MS);
+}
+
+/* All that was queued has been given to the link. */
+static void close_when_settled(struct conn *conn)
+{
+	if (conn->settle == SETTLED) {
+		send_close(conn);
+	} else if (conn->settle == SETTLE_ASK) {
+		conn->settle = SETTLE_PONG;
+		ws_ping(conn->ws);
+	}
+}
+
 /* As long as queued messages go on leaving, closing may take longer. */
 static void give_up_closing(struct conn *conn)
 {
 	struct cause cause;
 
+	if (conn->settle == SETTLE_QUIET) {
+		go_on_settling(conn);
+		return;
+	}
 	if (ws_written(conn->ws) != conn->progress) {
 		conn->progress = ws_written(conn->ws);
 		timer_set(&conn->timer, conn->options->close_timeout_ms);
+		return;
+	}
+	if (conn->settle != SETTLED) {
+		send_close(conn);
 		return;
 	}
 	cause_set(&cause, CAUSE_OPERATOR, 1006, "closed; the server did not answer within %" PRIu64 " ms",
@@ -517,14 +578,6 @@ static int send_one(struct conn *conn, const struct msg *msg, bool queued)
 	return 0;
 }
 
-static void send_close(struct conn *conn)
-{
-	conn->close_sent = true;
-	timer_set(&conn->timer, conn->options->close_timeout_ms);
-	ws_close(conn->ws, conn->close_code, conn->close_why ? conn->close_why : "");
-	conn->progress = ws_written(conn->ws); /* messages may still stand ahead of the Close */
-}
-
 /* Encode what fits, one write, let go of what has left.  False: the rest must wait for `drained`, or
  * there is none. */
 static bool flush_once(struct conn *conn)
@@ -564,7 +617,7 @@ static void conn_on_flush(void *owner)
 		}
 	}
 	if (conn->state == CONN_CLOSING && ws_writable(conn->ws) && !next_to_send(conn, &msg, &queued))
-		send_close(conn);
+		close_when_settled(conn);
 }
 
 static bool acceptable(const struct conn *conn, const struct msg *msg, const char **ret_problem)
@@ -803,10 +856,12 @@ void conn_reconnect(struct conn *conn)
 	take_down(conn, WANT_RECONNECT, 1000, "reconnecting", false);
 }
 
-void conn_finish(struct conn *conn)
+void conn_finish(struct conn *conn, bool settle)
 {
-	if (conn->state == CONN_OPEN)
-		take_down(conn, WANT_BY_POLICY, 1000, "", true);
+	if (conn->state != CONN_OPEN)
+		return;
+	take_down(conn, WANT_BY_POLICY, 1000, "", true);
+	conn->settle = settle ? SETTLE_ASK : SETTLED;
 }
 
 /* --- watches and questions ------------------------------------------------------------------ */

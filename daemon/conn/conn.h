@@ -77,8 +77,9 @@ void conn_close(struct conn *conn, uint16_t code, const char *why); /* sends wha
 void conn_pause(struct conn *conn);     /* Close at once; what is queued waits for conn_open() */
 void conn_reconnect(struct conn *conn); /* drop what there is properly, connect again at once */
 /* Close as a program that is done with it would (`cat`): what is queued, then Close 1000; then as
- * `reconnect` says. */
-void conn_finish(struct conn *conn);
+ * `reconnect` says.  SETTLE: ahead of the Close wait until the server has read everything (a pong) and
+ * then been quiet for a quarter of a second, at most two seconds: so its last answers are not cut off. */
+void conn_finish(struct conn *conn, bool settle);
 
 enum { CONN_QUEUED, CONN_FULL, CONN_REFUSED };
 

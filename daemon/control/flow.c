@@ -225,7 +225,7 @@ void flow_changed(struct flow *flow)
 		/* Not before it is open: what was read from the client has to get out first. */
 		flow->finishing = true;
 		flow->attempt = conn_get_stats(flow->conn)->attempts;
-		conn_finish(flow->conn);
+		conn_finish(flow->conn, flow->options.settle);
 	}
 }
 

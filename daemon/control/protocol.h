@@ -71,8 +71,9 @@ enum protocol_exit {
 #define VERB_RESUME "resume"       /* name */
 #define VERB_SEND "send"           /* name, [framing, type, no_queue:bool] -> stream; half-close = end; then "end" when all is queued */
 #define VERB_RECV "recv"           /* name, [framing, type, count, from:"now"|"oldest"] -> stream */
-#define VERB_CAT "cat"             /* name, [framing, type, count, from, no_queue, finish:bool] -> stream both ways;
-				    * finish (default true): half-close = close the WebSocket properly */
+#define VERB_CAT "cat"             /* name, [framing, type, count, from, no_queue, finish:bool, settle:bool] -> stream both ways;
+				    * finish (default true): half-close = close the WebSocket properly;
+				    * settle (default true): not before the server has answered */
 #define VERB_WAIT "wait"           /* name, for:"open"|"closed"|"message" -> "state": answers when it is so */
 #define VERB_RELOAD "reload"       /* the faults are the message, exit 2, when refused */
 #define VERB_STOP "stop"

@@ -1,9 +1,10 @@
-/* load - the local programs of the benchmark: one that asks and waits, one that reads, one that writes.
+/* load - the local programs of the benchmark: one that asks and waits, one that reads, one that
+ *writes.
  *
- *	load rtt COUNT WHERE             32 bytes there and back, one in flight; tells "rtt P50 MEAN" in ns
- *	load take BYTES WHERE [CLIENTS]  reads until each client has so many; tells "ready", "took END"
- *	load give SIZE COUNT WHERE       tells "ready", waits for a line on standard input, writes lines of
- *	                                 SIZE bytes and an LF; tells "gave START END"
+ *	load rtt COUNT WHERE             32 bytes there and back, one in flight; tells "rtt P50
+ *MEAN" in ns load take BYTES WHERE [CLIENTS]  reads until each client has so many; tells "ready",
+ *"took END" load give SIZE COUNT WHERE       tells "ready", waits for a line on standard input,
+ *writes lines of SIZE bytes and an LF; tells "gave START END"
  *
  * WHERE is tcp:PORT, sock:PATH, fifo:IN:OUT, or - (take: standard input; give: standard output).
  * Reports go to standard error, because standard output may be a pipe full of messages. */
@@ -13,7 +14,13 @@
 
 #include "bench.h"
 
-enum { LIFE_SECONDS = 120, RTT_BYTES = 32, IO_BYTES = 1024 * 1024, GIVE_BYTES = 64 * 1024, CLIENTS_MAX = 1000 };
+enum {
+	LIFE_SECONDS = 120,
+	RTT_BYTES = 32,
+	IO_BYTES = 1024 * 1024,
+	GIVE_BYTES = 64 * 1024,
+	CLIENTS_MAX = 1000
+};
 
 static int connect_sock(const char *path)
 {
@@ -192,7 +199,8 @@ static void give(size_t size, size_t lines, char *where)
 		write_all(fds[1], block, n * unit);
 		lines -= n;
 	}
-	fprintf(stderr, "gave %llu %llu\n", (unsigned long long)start, (unsigned long long)now_ns());
+	fprintf(stderr, "gave %llu %llu\n", (unsigned long long)start,
+		(unsigned long long)now_ns());
 	free(block);
 	if (read(STDIN_FILENO, &go, 1) == 1) /* stay connected until nobody needs us */
 		die("too much input");
@@ -208,6 +216,7 @@ int main(int argc, char **argv)
 	else if (argc == 5 && strcmp(argv[1], "give") == 0)
 		give(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), argv[4]);
 	else
-		die("usage: load rtt COUNT WHERE | take BYTES WHERE [CLIENTS] | give SIZE COUNT WHERE");
+		die("usage: load rtt COUNT WHERE | take BYTES WHERE [CLIENTS] | give SIZE COUNT "
+		    "WHERE");
 	return 0;
 }

@@ -5,9 +5,9 @@
  * It listens on a port of 127.0.0.1, says "port N", and obeys lines from its standard input; when
  * that ends, so does it.  Reports go to standard output, times are CLOCK_MONOTONIC in ns.
  *
- *	flood SIZE COUNT ascii|other   send so many messages on the newest connection; tells "flood START END"
- *	expect BYTES                   tells "got END MESSAGES" when so many bytes of payload have come
- *	stats                          tells "stats CONNECTIONS PINGS"
+ *	flood SIZE COUNT ascii|other   send so many messages on the newest connection; tells "flood
+ *START END" expect BYTES                   tells "got END MESSAGES" when so many bytes of payload
+ *have come stats                          tells "stats CONNECTIONS PINGS"
  *
  * Messages that it sends are made before the clock starts; of those that it receives only headers
  * are looked at, unless it echoes.  It trusts its clients: it serves measurements, nothing else. */
@@ -168,7 +168,8 @@ static void count(uint64_t bytes, bool ends)
 	}
 }
 
-/* Pings, Close, and messages that are to go back: a whole frame goes into the answer of this wake-up. */
+/* Pings, Close, and messages that are to go back: a whole frame goes into the answer of this
+ * wake-up. */
 static void answer(uint8_t first, const uint8_t *key, const uint8_t *payload, size_t len)
 {
 	uint8_t *out = peer.out + peer.out_len;
@@ -337,10 +338,12 @@ static void conn_on_readable(struct conn *conn)
 
 static void fill_text(uint8_t *at, size_t len, bool ascii)
 {
-	static const char other[] = "\xd0\xb4\xe8\xaa\x9e\xc3\xa9\xe2\x82\xac"; /* 2, 3, 2, 3 bytes */
+	static const char other[] =
+		"\xd0\xb4\xe8\xaa\x9e\xc3\xa9\xe2\x82\xac"; /* 2, 3, 2, 3 bytes */
 
 	memset(at, 'x', len);
-	for (; !ascii && len >= sizeof(other) - 1; len -= sizeof(other) - 1, at += sizeof(other) - 1)
+	for (; !ascii && len >= sizeof(other) - 1;
+	     len -= sizeof(other) - 1, at += sizeof(other) - 1)
 		memcpy(at, other, sizeof(other) - 1);
 }
 

@@ -1,4 +1,5 @@
-/* relay - what a daemon in the middle costs that does nothing: bytes from here to there, no framing.
+/* relay - what a daemon in the middle costs that does nothing: bytes from here to there, no
+ *framing.
  *
  *	relay fifo IN OUT PORT     between two FIFOs and a TCP connection
  *	relay sock PATH PORT       between one client of a Unix socket and a TCP connection
@@ -50,7 +51,8 @@ static int listen_on(const char *path)
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
 	unlink(path);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, FAN_MAX) < 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(fd, FAN_MAX) < 0)
 		die(path);
 	return fd;
 }

@@ -38,7 +38,7 @@ static struct ws *now;
 static unsigned starts;
 static int start_error;
 static char **got;
-static size_t n_got;
+static size_t n_got, got_room;
 
 size_t fake_ws_budget = SIZE_MAX;
 size_t fake_ws_room = 64 * 1024;
@@ -145,10 +145,11 @@ int ws_send(struct ws *ws, const struct msg *msg, uint64_t *ret_end)
 
 static void receive(char *text)
 {
-	char **grown = realloc(got, (n_got + 1) * sizeof(*got));
-
-	assert(grown && text);
-	got = grown;
+	if (n_got == got_room) {
+		got_room = got_room ? got_room * 2 : 64;
+		got = realloc(got, got_room * sizeof(*got));
+	}
+	assert(got && text);
 	got[n_got++] = text;
 }
 
@@ -263,6 +264,7 @@ void fake_ws_forget(void)
 		free(got[--n_got]);
 	free(got);
 	got = NULL;
+	got_room = 0;
 }
 
 /* --- closing, pinging, pausing -------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 """Too fast, too slow, too much: memory stays within the configuration, and losses are told."""
 
+import re
 import threading
 import time
 
@@ -90,7 +91,7 @@ def test_flood_while_nobody_reads(daemon, make_server):
     assert reader["missed"] == missing
     dropped = daemon.status("a")["dropped"]
     assert dropped["messages"] == missing and dropped["bytes"] == missing * SIZE
-    assert str(missing) in daemon.log or "missed" in daemon.log or "dropped" in daemon.log
+    assert re.search("missed|dropped|lost", daemon.log), "and logged"
     assert len(server.sessions) == 1
 
 
@@ -196,7 +197,7 @@ def test_queue_ttl(daemon):
     daemon.put("a", "stale 1", "stale 2", "stale 3")
     eventually(lambda: daemon.status("a")["dropped"]["messages"] == 3, what="they are counted")
     assert daemon.status("a")["queue"]["messages"] == 0
-    assert "queue-ttl" in daemon.log or "3" in daemon.log
+    assert re.search(r"\b3 .*messages", daemon.log), "and logged"
     server = servers.PyServer(port=port).start()
     try:
         daemon.client("reconnect", "a")

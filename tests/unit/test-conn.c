@@ -498,7 +498,7 @@ static void order_reconnect(void)
 
 static void order_finish(void)
 {
-	conn_finish(conn);
+	conn_finish(conn, false);
 }
 
 static const struct {

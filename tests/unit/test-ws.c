@@ -1676,8 +1676,8 @@ static void test_send_lengths(void)
 {
 	static const size_t lengths[] = {0,     1,     2,     7,     8,     9,      31,  32,
 					 33,    63,    64,    65,    125,   126,    127, 1000,
-					 65535, 65536, 65537, 81920, 81921, 1 << 20};
-	static uint8_t data[1 << 20], got[1 << 20];
+					 65535, 65536, 65537, 81920, 81921, 1 << 20, 5 << 20};
+	static uint8_t data[5 << 20], got[5 << 20];
 
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i * 7 + i / 251);
