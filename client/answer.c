@@ -1,5 +1,5 @@
-/* answer - see answer.h.  A member of another kind than expected counts as absent: an older or newer
- * daemon may say more or less than this client knows. */
+/* answer - see answer.h.  A member of another kind than expected counts as absent: an older or
+ * newer daemon may say more or less than this client knows. */
 #include "answer.h"
 
 #include <stddef.h>

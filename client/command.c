@@ -1,19 +1,17 @@
 /* command - see command.h.
  *
- * The command has the socket itself, no copy in between; we stay to hold the control connection, with
- * which the stream would end.  We keep the socket, too: when the command has gone, what it wrote may not
- * have been read by the daemon yet, and a socket that nobody holds any more would take the daemon's
- * answers for a broken stream and end it before that. */
+ * The command has the socket itself, no copy in between; we stay to hold the control connection,
+ * with which the stream would end.  We keep the socket, too: when the command has gone, what it
+ * wrote may not have been read yet, and the daemon, on writing to a socket that nobody holds any
+ * more, would end the stream before it has. */
 #include "command.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -29,7 +27,6 @@ enum {
 	CANNOT_RUN = 126, /* as shells have them */
 	NOT_FOUND = 127,
 	BY_SIGNAL = 128,
-	LOOK_MS = 5, /* between looks at what the daemon has not read yet; the kernel does not tell */
 };
 
 static void become(int stream_fd, char *const *argv)
@@ -52,8 +49,8 @@ static void discard(int stream_fd)
 		;
 }
 
-/* Until the command has ended; when the connection ends first, the command finds end of file, and its
- * writes fail. */
+/* Until the command has ended; when the connection ends first, the command finds end of file, and
+ * its writes fail. */
 static void watch(struct session *session, struct events *events, int pid_fd)
 {
 	struct pollfd polled[] = {
@@ -82,17 +79,14 @@ static void watch(struct session *session, struct events *events, int pid_fd)
 static void wind_up(struct session *session, struct events *events, bool finishes)
 {
 	shutdown(session->stream_fd, SHUT_WR);
-	while (!events->ended) {
+	while (!events->ended && (finishes || !events->taken)) {
 		struct pollfd polled[] = {
 			{.fd = session->fd, .events = POLLIN},
-			{.fd = finishes ? session->stream_fd : -1, .events = POLLIN},
+			{.fd = session->stream_fd, .events = POLLIN},
 		};
-		int unread = 0;
 
 		discard(session->stream_fd);
-		if (!finishes && (ioctl(session->stream_fd, SIOCOUTQ, &unread) < 0 || unread == 0))
-			return;
-		if (poll(polled, 2, finishes ? -1 : LOOK_MS) > 0 && polled[0].revents)
+		if (poll(polled, 2, -1) > 0 && polled[0].revents)
 			events_read(events, session);
 		else if (polled[1].revents & (POLLHUP | POLLERR))
 			poll(polled, 1, -1);

@@ -94,11 +94,18 @@ static void tell_end(struct events *events, const struct json_span *line)
 		tell_queued(events, line);
 }
 
+static void tell_taken(struct events *events, const struct json_span *line)
+{
+	(void)line;
+	events->taken = true;
+}
+
 static const struct {
 	const char *word;
 	void (*tell)(struct events *events, const struct json_span *line);
 } rows[] = {
 	{"missed", tell_missed},
+	{"taken", tell_taken},
 	{"rejected", tell_rejected},
 	{"state", tell_state},
 	{"end", tell_end},

@@ -12,6 +12,7 @@ struct session;
 struct events {
 	const char *who; /* NAME or URL */
 	bool writes;     /* the stream sends: say when something is still waiting */
+	bool taken;      /* all of our input is queued (a stream that goes on reading) */
 	bool ended;      /* "end" has come, or the daemon has gone */
 	int exit;        /* ... and so the command will end */
 	uint64_t missed; /* not told yet */

@@ -13,8 +13,8 @@
 
 enum { WORD_MAX = 16 };
 
-/* What is opened next must not get the place of a standard descriptor that was closed.  Read-only: an
- * end of file on standard input, and an error for whoever prints. */
+/* What is opened next must not get the place of a standard descriptor that was closed.  Read-only:
+ * an end of file on standard input, and an error for whoever prints. */
 static void fill_standard_descriptors(void)
 {
 	for (int fd = 0; fd <= 2; fd++) {

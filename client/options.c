@@ -41,7 +41,8 @@ enum { FOR_WAITING = FOR_SEND | FOR_RECV | FOR_CAT | FOR_WAIT | FOR_CLOSE | FOR_
 /* clang-format off */
 static const struct row rows[] = {
 	{"json", 0, FLAG, AT(json), FOR_LS | FOR_STATUS, .help = "print JSON"},
-	{"count", 'n', COUNT, AT(count), FOR_RECV, "COUNT", .help = "end after so many messages (also -C)"},
+	{"count", 'n', COUNT, AT(count), FOR_RECV, "COUNT",
+	 .help = "end after so many messages (also -C)"},
 	{NULL, 'C', COUNT, AT(count), FOR_RECV, "COUNT", .help = NULL},
 	{"count", 'C', COUNT, AT(count), FOR_CAT, "COUNT", .help = "end after so many messages"},
 	{NULL, '1', COUNT, AT(count), FOR_CAT, .fixed = "1", .help = "the same as -C 1"},
@@ -58,8 +59,10 @@ static const struct row rows[] = {
 	 .help = "open (default), closed or message"},
 	{"no-queue", 0, FLAG, AT(no_queue), FOR_SEND | FOR_CAT | FOR_EXEC,
 	 .help = "fail (5) when the connection is not open"},
-	{"timeout", 'm', TIME, AT(timeout_ms), FOR_WAITING, "TIME", .help = "give up then, with status 124"},
-	{"no-daemon", 0, FLAG, AT(no_daemon), FOR_SETTINGS, .help = "start no daemon (3 when none answers)"},
+	{"timeout", 'm', TIME, AT(timeout_ms), FOR_WAITING, "TIME",
+	 .help = "give up then, with status 124"},
+	{"no-daemon", 0, FLAG, AT(no_daemon), FOR_SETTINGS,
+	 .help = "start no daemon (3 when none answers)"},
 	{"config", 0, TEXT, AT(config), FOR_CHECK, "FILE", .help = "check this file instead"},
 
 	{NULL, 'H', SETTING, 0, FOR_SETTINGS, "'NAME: VALUE'", .key = "header", .help = "--header"},

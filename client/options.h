@@ -1,7 +1,7 @@
 /* options - the command line as a struct: one table of rows says what each command takes.
  *
- * `open`, `cat` and `exec` take every key of wspipe.conf(5) as well, --KEY VALUE.  Which keys there are
- * is the daemon's to know: what no row claims is passed on as a setting. */
+ * `open`, `cat` and `exec` take every key of wspipe.conf(5) as well, --KEY VALUE.  Which keys
+ * there are is the daemon's to know: what no row claims is passed on as a setting. */
 #ifndef CLIENT_OPTIONS_H
 #define CLIENT_OPTIONS_H
 

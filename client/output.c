@@ -1,9 +1,9 @@
 /* output - see output.h.
  *
- * O_NONBLOCK belongs to the open file, which we share with whoever started us (the shell's terminal!),
- * so it must not be set on an inherited descriptor.  A pipe can be opened once more through /proc, and
- * that one is ours alone; a socket takes MSG_DONTWAIT.  Where neither works, PIPE_BUF bytes at a time
- * is what poll(2) promises for a pipe (pipe(7)). */
+ * O_NONBLOCK belongs to the open file, which we share with whoever started us (the shell's
+ * terminal!), so it must not be set on an inherited descriptor.  A pipe can be opened once more
+ * through /proc, and that one is ours alone; a socket takes MSG_DONTWAIT.  Where neither works,
+ * PIPE_BUF bytes at a time is what poll(2) promises for a pipe (pipe(7)). */
 #include "output.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* output - standard output, written to without ever waiting: while nobody takes what we print, what is
- * typed must still be sent. */
+/* output - standard output, written to without ever waiting: while nobody takes what we print,
+ * what is typed must still be sent. */
 #ifndef CLIENT_OUTPUT_H
 #define CLIENT_OUTPUT_H
 
@@ -17,7 +17,8 @@ struct output {
 void output_open(struct output *output);
 void output_close(struct output *output);
 
-/* After POLLOUT: write from the head of BUF. 0 or -errno; a reader that has gone kills us (SIGPIPE). */
+/* After POLLOUT: write from the head of BUF. 0 or -errno; a reader that has gone kills us
+ * (SIGPIPE). */
 int output_write(const struct output *output, struct buf *buf);
 
 #endif

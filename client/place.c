@@ -1,7 +1,7 @@
-/* place - see place.h; the rules are interface.md's, section 1, and so are the daemon's.
+/* place - see place.h; the rules are those of wspiped(8), and so are the daemon's.
  *
- * A directory below /tmp could have been made by anybody: before anything is believed that a socket in
- * it says, it must be ours and closed to others. */
+ * A directory below /tmp could have been made by anybody: before anything is believed that a
+ * socket in it says, it must be ours and closed to others. */
 #include "place.h"
 
 #include <errno.h>

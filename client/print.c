@@ -1,5 +1,5 @@
-/* print - see print.h.  Column widths are found in a first pass over the same text: tables are short,
- * and so nothing has to be kept. */
+/* print - see print.h.  Column widths are found in a first pass over the same text: tables are
+ * short, and so nothing has to be kept. */
 #include "print.h"
 
 #include <stdarg.h>

@@ -1,8 +1,9 @@
 /* relay - see relay.h.
  *
- * Four descriptors and one poll(2).  Two buffers, one for each direction, each of which is filled only
- * when it is empty: so whoever does not read is felt by whoever writes.  Inherited descriptors are read
- * and written only after poll(2) has said so and stay as they are; the stream is ours and non-blocking. */
+ * Four descriptors and one poll(2).  Two buffers, one for each direction, each of which is filled
+ * only when it is empty: so whoever does not read is felt by whoever writes.  Inherited
+ * descriptors are read and written only after poll(2) has said so and stay as they are; the stream
+ * is ours and non-blocking. */
 #include "relay.h"
 
 #include <errno.h>
@@ -116,8 +117,8 @@ static void relay_take_bytes(struct relay *relay, const uint8_t *data, size_t le
 		relay_fail(relay, "a message cannot be shown with its time", r);
 }
 
-/* Plain bytes are read to where they are printed from; stamped ones go through the other buffer, which
- * is free: whoever stamps does not write. */
+/* Plain bytes are read to where they are printed from; stamped ones go through the other buffer,
+ * which is free: whoever stamps does not write. */
 static void relay_read_stream(struct relay *relay)
 {
 	struct buf *buf = relay->options->stamp ? &relay->to_send : &relay->to_print;

@@ -1,5 +1,5 @@
-/* relay - standard input to a stream of the daemon, the stream to standard output, until the daemon says
- * that it has ended. */
+/* relay - standard input to a stream of the daemon, the stream to standard output, until the
+ * daemon says that it has ended. */
 #ifndef CLIENT_RELAY_H
 #define CLIENT_RELAY_H
 

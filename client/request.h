@@ -1,5 +1,5 @@
-/* request - the line that asks the daemon for something (control/protocol.h), put together member by
- * member.  The first failure is kept until the line is sent, so nobody need look before. */
+/* request - the line that asks the daemon for something (control/protocol.h), put together member
+ * by member.  The first failure is kept until the line is sent, so nobody need look before. */
 #ifndef CLIENT_REQUEST_H
 #define CLIENT_REQUEST_H
 

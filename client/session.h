@@ -1,8 +1,8 @@
-/* session - one conversation on the control socket (control/protocol.h): ask, read the answer, take the
- * descriptor that came with it, read the events that follow.
+/* session - one conversation on the control socket (control/protocol.h): ask, read the answer,
+ * take the descriptor that came with it, read the events that follow.
  *
- * Where a function returns an exit status, 0 means "go on", and anything else has been explained on
- * standard error already. */
+ * Where a function returns an exit status, 0 means "go on", and anything else has been explained
+ * on standard error already. */
 #ifndef CLIENT_SESSION_H
 #define CLIENT_SESSION_H
 
@@ -29,9 +29,9 @@ struct session {
 void session_init(struct session *session, const char *who);
 void session_done(struct session *session);
 
-/* Send REQUEST (ended here) to the daemon at PLACE and wait for its answer, {"ok":true,...} into *ret,
- * good until the next call.  MAY_START: when nobody answers there, start a daemon.  An exit status:
- * refused, timed out, no daemon. */
+/* Send REQUEST (ended here) to the daemon at PLACE and wait for its answer, {"ok":true,...} into
+ * *ret, good until the next call.  MAY_START: when nobody answers there, start a daemon.  An exit
+ * status: refused, timed out, no daemon. */
 int session_ask(struct session *session, const struct place *place, struct request *request,
 		bool may_start, const struct deadline *deadline, struct json_span *ret);
 

@@ -1,7 +1,7 @@
 /* stamp - records in json framing into lines that begin with the time: recv --time.
  *
- * What follows the time is exact: the same record that `line` or `nul` framing would have.  Marks (the
- * connection was opened, closed) have none there and are left out. */
+ * What follows the time is exact: the same record that `line` or `nul` framing would have.  Marks
+ * (the connection was opened, closed) have none there and are left out. */
 #ifndef CLIENT_STAMP_H
 #define CLIENT_STAMP_H
 

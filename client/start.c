@@ -1,9 +1,10 @@
 /* start - see start.h.
  *
- * Nothing tells that a daemon is ready but its control socket, so that is tried again and again, for a
- * bounded time.  Two clients may start one each: the lock of the runtime directory lets one live, and
- * the loser's end is no failure as long as somebody answers.  The same holds for one that ends just
- * now because its last client has left: it still has the lock, so starting is tried a few times. */
+ * Nothing tells that a daemon is ready but its control socket, so that is tried again and again,
+ * for a bounded time.  Two clients may start one each: the lock of the runtime directory lets one
+ * live, and the loser's end is no failure as long as somebody answers.  The same holds for one
+ * that ends just now because its last client has left: it still has the lock, so starting is tried
+ * a few times. */
 #include "start.h"
 
 #include <errno.h>
@@ -107,7 +108,7 @@ int start_become(char *const *argv)
 
 /* --- the child ------------------------------------------------------------------------------ */
 
-/* Nothing of whoever called us may be held open or be told things by a daemon that outlives them. */
+/* Nothing of our caller may be held open, or be told things, by a daemon that outlives it. */
 static void leave_caller(int log_fd)
 {
 	static const char *const variables[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",

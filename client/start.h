@@ -5,12 +5,13 @@
 
 struct place;
 
-/* Start one in the first directory of PLACE, wait until it (or one that somebody else has started at
- * the same moment) answers, and connect to it. 0, or an exit status: it has been told what failed. */
+/* Start one in the first directory of PLACE, wait until it (or one that somebody else has started
+ * at the same moment) answers, and connect to it. 0, or an exit status: it has been told what
+ * failed. */
 int start_daemon(const struct place *place, int *ret_fd);
 
-/* Become `wspiped` with these arguments (ARGV[0] is not looked at). Returns only when that fails: the
- * exit status. */
+/* Become `wspiped` with these arguments (ARGV[0] is not looked at). Returns only when that fails:
+ * the exit status. */
 int start_become(char *const *argv);
 
 #endif

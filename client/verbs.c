@@ -567,7 +567,7 @@ static int verb_stop(const struct options *options)
 	return r ? r : wait_until_gone(options, pid_fd);
 }
 
-/* The configuration of the daemon that answers, if it was given one of its own; NULL: the default. */
+/* The configuration of the daemon that answers, if it was given its own; NULL: the default. */
 static char *daemon_config(const struct options *options)
 {
 	struct json_span answer;
@@ -602,8 +602,8 @@ const struct verb verbs[] = {
 	 verb_open},
 	{"close", FOR_CLOSE, 1, 1, "NAME", "close properly; remove one made with open", verb_close},
 	{"reconnect", FOR_RECONNECT, 1, 1, "NAME", "close and connect again, at once", verb_reconnect},
-	{"pause", FOR_PAUSE, 1, 1, "NAME", "send and receive nothing until resumed", verb_pause},
-	{"resume", FOR_RESUME, 1, 1, "NAME", "go on; open a closed one again", verb_resume},
+	{"pause", FOR_PAUSE, 1, 1, "NAME", "disconnect for now; what is written waits", verb_pause},
+	{"resume", FOR_RESUME, 1, 1, "NAME", "connect a paused or closed one again", verb_resume},
 	{"send", FOR_SEND, 1, SIZE_MAX, "NAME [MESSAGE]...", "send these, or standard input by lines",
 	 verb_send},
 	{"recv", FOR_RECV, 1, 1, "NAME [OPTION]...", "print what is received from now on",

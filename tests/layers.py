@@ -1,4 +1,4 @@
-"""Who may include whom (design: the layering rule).  Usage: layers.py SOURCE_ROOT.  Names each offence; exit 1 if any."""
+"""Who may include whom (daemon/README.md).  Usage: layers.py SOURCE_ROOT.  Names each offence; exit 1 if any."""
 import pathlib
 import re
 import sys

@@ -1,5 +1,5 @@
 /* log - one line per decision, to standard error or, when that is the journal, to journald with
- * fields (CONN=, CAUSE=, CODE=).  base, codec and net do not log above debug (design: 3.7). */
+ * fields (CONN=, CAUSE=, CODE=).  base, codec and net do not log above debug. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

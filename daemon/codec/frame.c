@@ -3,7 +3,7 @@
  * The hot path is decoder_next() on `line`: one memchr() and a view.  Everything that is rare
  * (an unfinished record, kept bytes, a data: URL, a record too long) is a function of its own.
  *
- * What this file decides where interface.md, section 4, is silent:
+ * What this file decides where wspipe.conf(5) is silent:
  *
  *  - "data:" counts in lower case alone, both when it is written and when it is read, so that
  *    "Data:..." is text that is sent as it stands.

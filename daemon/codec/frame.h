@@ -1,4 +1,4 @@
-/* frame - messages as records on a byte stream: the five framings of interface.md, section 4.
+/* frame - messages as records on a byte stream: the five framings of wspipe.conf(5).
  *
  *	line	the text, then LF
  *	nul	the bytes, then NUL

@@ -262,9 +262,10 @@ static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
 {
 	struct conn *conn = owner;
 
-	(void)ping_mark;
 	conn->stats.rtt_us = rtt_us;
-	if (conn->settle == SETTLE_PONG) {
+	if (conn->settle == SETTLE_PONG && ping_mark < ws_queued(conn->ws)) {
+		ws_ping(conn->ws); /* that one was older than our last message */
+	} else if (conn->settle == SETTLE_PONG) {
 		conn->settle = SETTLE_QUIET;
 		conn->settle_received = conn->stats.received_messages;
 		conn->settle_until_ms = loop_now_ms() + SETTLE_MAX_MS;
@@ -817,6 +818,7 @@ static void take_down(struct conn *conn, enum wanted wanted, uint16_t code, cons
 	outbox_get_stats(conn->outbox, &queued);
 	/* What comes from now on waits for the next session, or a busy writer would keep this one open. */
 	conn->drain = drain ? queued.queued_messages - queued.taken_messages : 0;
+	conn->settle = SETTLED;
 	switch (conn->state) {
 	case CONN_OPEN:
 		conn_enter(conn, CONN_CLOSING);

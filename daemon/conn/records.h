@@ -1,5 +1,5 @@
 /* records - messages laid one behind the other in large blocks: the log that both the spool and the
- * outbox are made of (design: 3.13).
+ * outbox are made of.
  *
  * Appending is one copy and, but for a new block now and then, no allocation; reading gives views.
  * Blocks double from 4 KiB to `block_max`, so a quiet log is small; a record larger than that has a

@@ -1,4 +1,4 @@
-/* retry - when to try again (interface.md, `reconnect-delay`; protocol.md 4.4; RFC 6455 7.2.3).
+/* retry - when to try again (wspipe.conf(5), `reconnect-delay`; RFC 6455 7.2.3).
  *
  * Two ways: soon (exponential with full jitter) for what time mends, slowly (from `reconnect-max` up
  * to 15 minutes) for what it does not: a wrong password or a wrong certificate is not hammered.

@@ -21,7 +21,7 @@
 #include "endpoint/outlet.h"
 
 enum {
-	SOCKET_BYTES = 1024 * 1024, /* the default holds only 278 small writes (system.md B) */
+	SOCKET_BYTES = 1024 * 1024, /* the default holds only 278 small writes, measured */
 	REFUSALS_TOLD = 10,
 	BACKLOG_MAX = 16 * 1024, /* of untaken events: what is not urgent waits or is left out */
 };
@@ -258,6 +258,15 @@ void flow_cut(struct flow *flow)
 
 /* --- upcalls of intake and outlet ----------------------------------------------------------- */
 
+/* Its input has ended, and all of it is queued; reading goes on. */
+static void flow_tell_taken(struct flow *flow)
+{
+	struct buf line;
+
+	peer_line_init(&line);
+	flow_tell(flow, &line, buf_append_str(&line, "{\"event\":\"taken\""));
+}
+
 static void flow_intake_ended(void *owner)
 {
 	struct flow *flow = owner;
@@ -265,8 +274,12 @@ static void flow_intake_ended(void *owner)
 	if (flow->options.finish) {
 		flow->wants_finish = true;
 		flow_changed(flow);
-	} else if (!flow->options.reads && !flow->done) {
+	} else if (flow->done) {
+		return;
+	} else if (!flow->options.reads) {
 		flow_end(flow);
+	} else {
+		flow_tell_taken(flow);
 	}
 }
 

@@ -10,7 +10,7 @@
  *
  * and closes, unless the verb is a stream or waits.  The client keeps its writing side open until it
  * has what it wants: an end of file from it ends the request, and what was answered by then is still
- * sent.  With the "ok" line of a stream verb (send, recv, cat), {"ok":true,"name":...,"state":...},
+ * sent.  With the "ok" line of a stream verb (send, recv, cat), {"ok":true,"name":...,"state":...,"type":...},
  * comes one descriptor (SCM_RIGHTS, with the line's first bytes; close-on-exec, non-blocking): a Unix
  * stream socket on which records go in the framing that was asked for.  The control connection stays,
  * for lines of events about that stream:
@@ -18,6 +18,7 @@
  *	{"event":"missed","messages":12}                 the reader was too slow
  *	{"event":"rejected","message":"..."}             a record could not be sent (the first 10)
  *	{"event":"state","state":"waiting","message":"..."}
+ *	{"event":"taken"}                                the input has ended and is queued; reading goes on
  *	{"event":"end","exit":0,"message":"...","close_code":1000,"close_reason":"...",
  *	 "messages":5,"rejected":0,"state":"open","queued":false}
  *

@@ -484,6 +484,8 @@ static int stream_answer(struct request *request, struct conn *conn, int fd)
 	if (r >= 0)
 		r = put_str(&line, "state", conn_state_names[conn_state(conn)]);
 	if (r >= 0)
+		r = put_str(&line, "type", conn_options(conn)->type == MSG_TEXT ? "text" : "binary");
+	if (r >= 0)
 		r = buf_append_char(&line, '}');
 	if (r >= 0)
 		peer_send(request->peer, &line, take_fd(&pass_fd));

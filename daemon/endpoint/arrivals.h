@@ -1,6 +1,6 @@
 /* arrivals - somebody has opened a FIFO (inotify IN_OPEN).
  *
- * A write-only descriptor that is held gets no event when a reader comes (system.md A2.2, A2.3).  One
+ * A write-only descriptor that is held gets no event when a reader comes.  One
  * inotify instance serves all FIFOs.  The news is a hint and never a count: events are merged, our own
  * opens cause them too, and after an overflow everybody is called. */
 #ifndef ENDPOINT_ARRIVALS_H

@@ -103,7 +103,7 @@ void fifo_in_drain(struct fifo_in *fifo)
 /* --- out ------------------------------------------------------------------------------------ */
 
 struct fifo_out {
-	int fd; /* write-only, without being a reader: system.md A2.1 */
+	int fd; /* write-only, without being a reader */
 	struct event *edge;
 	struct arrival arrival;
 	struct outlet *outlet;

@@ -1,9 +1,9 @@
 /* fifo - `in` and `out`: who comes, who goes, and who holds the door.
  *
  * `in` is opened for reading once and never closed: at the end of the last writer there is an edge, and
- * nothing is lost between two writers (system.md A1).  `out` is held open for writing, so a reader's
+ * nothing is lost between two writers.  `out` is held open for writing, so a reader's
  * open() never blocks; one record stands in its one-page pipe at a time, so nobody takes lines that he
- * has not read (A2). */
+ * has not read. */
 #ifndef ENDPOINT_FIFO_H
 #define ENDPOINT_FIFO_H
 

@@ -2,7 +2,7 @@
  *
  * Reads into the loop's scratch, hands each message to conn_send(), and when the queue is full keeps
  * what it has and reads no further: so the writer's own write(2) blocks.  Edge-triggered, because a
- * FIFO without writers is for ever "readable" (system.md A1.1, A1.2). */
+ * FIFO without writers is for ever "readable". */
 #ifndef ENDPOINT_INTAKE_H
 #define ENDPOINT_INTAKE_H
 

@@ -484,8 +484,12 @@ bool outlet_reader_left(struct outlet *outlet, size_t residue)
 	outlet->absent = true;
 	if (!outlet->in_record || residue > outlet->done || outlet->options.framing == FRAMING_RAW)
 		return false;
-	if (taken == 0 || taken == parts_len(&outlet->parts))
+	if (taken == parts_len(&outlet->parts)) {
+		record_done(outlet);
 		return false;
+	}
+	if (taken == 0)
+		return false; /* the next reader finds it in the pipe */
 	outlet->done = 0;
 	return true;
 }

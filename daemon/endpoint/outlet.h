@@ -31,7 +31,7 @@ struct outlet_options {
 	 * tell of readers that left).  Otherwise the outlet arms its own event while it must wait. */
 	bool pumped;
 	/* One record at a time, the next one when this has been read: for a pipe that was shrunk to one
-	 * page (system.md A2.5).  Only with `pumped`. */
+	 * page.  Only with `pumped`. */
 	bool one_by_one;
 	uint64_t count; /* messages, then `ended`; 0: no limit */
 };

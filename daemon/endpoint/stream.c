@@ -1,7 +1,7 @@
 /* stream - see stream.h.
  *
  * A client that has shut down its writing side goes on receiving; one that has closed is told apart
- * from it by POLLHUP, and both give an edge on the reading event (system.md B). */
+ * from it by POLLHUP, and both give an edge on the reading event. */
 #include "endpoint/stream.h"
 
 #include <errno.h>

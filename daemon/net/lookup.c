@@ -23,7 +23,7 @@
 #include "base/loop.h"
 #include "net/lookup.h"
 
-/* NSS modules are modest with stack; measured with glibc 2.36 (system.md: E). */
+/* NSS modules are modest with stack; measured with glibc 2.36. */
 enum { LOOKUP_STACK_BYTES = 256 * 1024 };
 
 struct lookup_job {

@@ -620,7 +620,7 @@ static void transport_on_turn(void *arg)
 /* ---- from the beginning to the end ---- */
 
 /* Keepalive finds a peer that is gone while nothing is sent, the user timeout one that is gone
- * while something is: each alone misses the other half (measured; protocol.md 4.2).  An option that
+ * while something is: each alone misses the other half (measured).  An option that
  * the kernel does not take costs only that. */
 static void transport_set_tcp(int fd)
 {

@@ -325,7 +325,7 @@ static int upgrade_check_extensions(const struct http_head *head, struct cause *
 	return 0;
 }
 
-/* 6, and interface.md: the server may pick one of ours or none. */
+/* 6, and wspipe.conf(5): the server may pick one of ours or none. */
 static int upgrade_check_subprotocols(const struct http_head *head,
 				      const struct upgrade_options *options, const char **ret,
 				      struct cause *ret_cause)

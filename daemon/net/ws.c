@@ -1,6 +1,6 @@
 /* ws - the message layer of RFC 6455 above wslay's frame API.
  *
- * Why not wslay's event API (protocol.md 1.4): it refuses close codes 1012 to 1014, drops messages
+ * Why not wslay's event API : it refuses close codes 1012 to 1014, drops messages
  * that were queued before a Close, checks UTF-8 byte by byte, and holds memory that no limit
  * bounds. Why not its wslay_frame_send(): that masks byte by byte at 0.7 ns each and copies twice
  * more, which alone costs more than all the rest of sending; so frames are encoded and masked here,

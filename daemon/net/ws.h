@@ -1,6 +1,6 @@
 /* ws - one WebSocket on a transport, from the opening handshake to the closing one (RFC 6455).
  *
- * Receiving goes through wslay's frame API under our own message layer (the rules: protocol.md 1.5;
+ * Receiving goes through wslay's frame API under our own message layer (
  * the reasons against its event API: the head of ws.c).  Sending encodes and masks straight into
  * the transport's buffer.  Owner: conn.  `opened`, `message`, `drained` and `pong` are data
  * upcalls: they may call anything here but ws_free().  `ended` comes from a clean stack, once, and

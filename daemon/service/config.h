@@ -37,7 +37,7 @@ struct config {
 	struct list sections;
 };
 
-/* FILE NULL: the default places of this instance (interface.md 1), where a missing file is an empty
+/* FILE NULL: the default places of this instance (wspiped(8)), where a missing file is an empty
  * one.  Faults are appended to FAULTS, one printable line each: "FILE:LINE: message\n", or
  * "FILE: message\n" when the file as a whole is meant; what FAULTS has no room for is not told.
  * 0, -EINVAL when there were faults, -ENOMEM; *ret is NULL on failure. */

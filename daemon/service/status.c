@@ -1,4 +1,4 @@
-/* status - the names and shapes here are a contract with scripts (interface.md, section 3).
+/* status - the names and shapes here are a contract with scripts (wspipe(1)).
  *
  * Everything is appended to one buf; the first failure (no memory, or more than the caller's
  * maximum) is returned, and the caller throws away what was written so far. */

@@ -5,7 +5,7 @@
 #include "base/buf.h"
 #include "service/service.h"
 
-/* {"name":...,"state":...} with the members that interface.md, section 3, lists. */
+/* {"name":...,"state":...} with the members that wspipe(1) lists. */
 int status_channel(struct buf *out, struct service *service, const struct channel *channel);
 /* "daemon":{...},"connections":[...] of all, or of CHANNEL alone
  * (NULL: all). */

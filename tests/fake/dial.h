@@ -1,5 +1,5 @@
-/* fake/dial - net/dial.h without a network: each attempt does what the test says.  Linked instead of
- * the real one; works with the real loop and with fake/loop. */
+/* fake/dial - net/dial.h without a network: each attempt does what the test says.  Linked instead
+ * of the real one; works with the real loop and with fake/loop. */
 #ifndef FAKE_DIAL_H
 #define FAKE_DIAL_H
 

@@ -28,7 +28,7 @@ struct ws {
 	} sent[MESSAGES_MAX];
 	size_t n_sent, n_got;
 	bool paused, ping_outstanding;
-	uint64_t silence_ms;
+	uint64_t silence_ms, ping_mark;
 	unsigned pings, flushes;
 	uint16_t code, peer_code;
 	char reason[WS_REASON_MAX + 1], peer_reason[WS_REASON_MAX + 1];
@@ -223,7 +223,7 @@ void fake_ws_pong(struct ws *ws, uint32_t rtt_us)
 {
 	assert(ws->ping_outstanding);
 	ws->ping_outstanding = false;
-	ws->events->pong(ws->owner, ws->written, rtt_us);
+	ws->events->pong(ws->owner, ws->ping_mark, rtt_us);
 }
 
 void fake_ws_end(struct ws *ws, enum cause_class class, int code, uint16_t peer_code,
@@ -297,6 +297,7 @@ void ws_ping(struct ws *ws)
 	if (ws->state != OPEN || ws->ping_outstanding)
 		return;
 	ws->pings++;
+	ws->ping_mark = ws->queued;
 	ws->ping_outstanding = true;
 	ws->silence_ms = 0;
 }

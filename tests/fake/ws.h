@@ -1,8 +1,8 @@
-/* fake/ws - net/ws.h without a wire: the test is the server, and the kernel's buffer.  Linked instead
- * of the real one; works with the real loop and with fake/loop.
+/* fake/ws - net/ws.h without a wire: the test is the server, and the kernel's buffer.  Linked
+ * instead of the real one; works with the real loop and with fake/loop.
  *
- * A message covers 6 bytes more than it has.  It counts as received by the server when its last byte
- * has been written; of one that was cut off the server has nothing. */
+ * A message covers 6 bytes more than it has.  It counts as received by the server when its last
+ * byte has been written; of one that was cut off the server has nothing. */
 #ifndef FAKE_WS_H
 #define FAKE_WS_H
 

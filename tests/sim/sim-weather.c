@@ -1,8 +1,8 @@
 /* A week of bad weather in a second: one conn in virtual time under fixed seeds, with a server that
  * refuses, hangs, is overloaded, restarts, dies without a word, and cuts messages in two.
  *
- * Held against it: never two attempts within 100 ms, never a wait that the cause does not justify, no
- * message sent twice or out of order, none lost without being counted, in both directions. */
+ * Held against it: never two attempts within 100 ms, never a wait that the cause does not justify,
+ * no message sent twice or out of order, none lost without being counted, in both directions. */
 #include <inttypes.h>
 #include <string.h>
 #include <sys/random.h>
@@ -46,16 +46,16 @@ static uint64_t dice(uint64_t below)
 /* --- the weather ---------------------------------------------------------------------------- */
 
 enum weather {
-	REFUSED,      /* connect() fails at once */
-	HANGS,        /* connect() never ends */
-	MUTE,         /* no answer to the handshake */
-	OVERLOADED,   /* 503, Retry-After: 7 */
-	DENIED,       /* 401 */
-	FLAPPING,     /* open, and 1006 after 40 s */
-	RESTARTING,   /* open, and 1012 */
-	QUICK,        /* open, and 1000 within a second */
-	HALF_OPEN,    /* open, and then silence */
-	FAIR,         /* open for up to an hour, then 1006 */
+	REFUSED,    /* connect() fails at once */
+	HANGS,      /* connect() never ends */
+	MUTE,       /* no answer to the handshake */
+	OVERLOADED, /* 503, Retry-After: 7 */
+	DENIED,     /* 401 */
+	FLAPPING,   /* open, and 1006 after 40 s */
+	RESTARTING, /* open, and 1012 */
+	QUICK,      /* open, and 1000 within a second */
+	HALF_OPEN,  /* open, and then silence */
+	FAIR,       /* open for up to an hour, then 1006 */
 	WEATHERS
 };
 
@@ -79,7 +79,7 @@ static struct {
 	struct conn_watch watch;
 	struct cursor cursor;
 	enum weather weather;
-	unsigned left;             /* attempts of this weather still to come */
+	unsigned left; /* attempts of this weather still to come */
 	struct timer script, traffic, reading;
 	uint64_t dialed_ms, ended_ms, opened_ms;
 	unsigned attempts, attempts_of[WEATHERS], opens;

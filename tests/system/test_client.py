@@ -408,6 +408,17 @@ def test_cat_name(ticker, server):
     assert len(server.sessions) == 1 and not session.closed.is_set()
 
 
+def test_cat_name_end_of_input(ticker, server):
+    """"End of input: send the close frame", for a name too; then as its `reconnect` says."""
+    daemon, session = ticker
+    result = daemon.client("cat", "a", input="last\n")
+    assert result.code == DONE and not result.out, result
+    assert session.recv() == "last"
+    assert session.wait_closed()[0] == 1000
+    daemon.put("a", "next")
+    assert server.session(1).recv() == "next"
+
+
 def test_cat_quiet_time(ticker, server):
     """`-q SECONDS`: wait that long after the end of input before the close frame."""
     daemon, _ = ticker

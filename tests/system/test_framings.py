@@ -12,7 +12,7 @@ FRAMINGS = ("line", "nul", "length", "json", "raw")
 EVERY_BYTE = bytes(range(256))
 
 
-# --- the records of interface.md, section 4, written down a second time --------------------------
+# --- the records of wspipe.conf(5), written down a second time --------------------------
 
 
 def data_url(message):

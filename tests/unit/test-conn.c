@@ -132,10 +132,7 @@ static int send_text(const char *text)
 static void check_opening(void)
 {
 	char *on_open[] = {(char *)"hello", (char *)"subscribe", NULL};
-	struct cursor cursor = {0};
-	struct position at;
 	const char *reason;
-	struct msg msg;
 
 	options.on_open = on_open;
 	make();
@@ -164,7 +161,17 @@ static void check_opening(void)
 	CHECK_EQ(conn_http_status(conn), 101);
 	CHECK_EQ(conn_close_code(conn, &reason), 0);
 	CHECK(conn_ws(conn) == fake_ws_now());
+	unmake();
+}
 
+static void check_ends(void)
+{
+	struct cursor cursor = {0};
+	struct position at;
+	const char *reason;
+	struct msg msg;
+
+	go_open();
 	fake_ws_text(fake_ws_now(), "news");
 	cursor_open(&cursor, conn_spool(conn), CURSOR_OLDEST, "test", NULL, NULL);
 	fake_ws_end(fake_ws_now(), CAUSE_CLOSED, 4001, 4001, "go away");
@@ -199,7 +206,6 @@ static void check_opening(void)
 	go_on_to_open();
 	CHECK_EQ(conn_get_stats(conn)->reconnects, 1);
 	CHECK_EQ(conn_close_code(conn, &reason), 0);
-	CHECK_EQ(fake_ws_got(), 6); /* on-open at each open, and nothing else again */
 	lose_link();
 	CHECK_EQ(conn_close_code(conn, &reason), 1006);
 	cursor_close(&cursor);
@@ -302,7 +308,8 @@ static void check_send_error(void)
 	unmake();
 }
 
-/* The link breaks at byte BREAK of the stream, FIRST messages having been queued before the open. */
+/* The link breaks at byte BREAK of the stream, FIRST messages having been queued before the open.
+ */
 static bool break_at(size_t position, int first)
 {
 	static const char *const text[] = {"one", "two", "", "the fourth message", "five"};
@@ -503,7 +510,8 @@ static void order_finish(void)
 
 static const struct {
 	void (*order)(void);
-	enum conn_state at_once[CONN_STATES], then[CONN_STATES]; /* then: after the closing handshake */
+	enum conn_state at_once[CONN_STATES],
+		then[CONN_STATES]; /* then: after the closing handshake */
 } orders[] = {
 #define EACH(connecting, open, closing, closed, waiting, failed)                                   \
 	{                                                                                          \
@@ -570,7 +578,7 @@ static void check_close_drains(void)
 	check_state(CONN_CLOSING);
 	CHECK(!fake_ws_is_closing(fake_ws_now(), NULL, NULL));
 	CHECK_EQ(send_text("too late"), CONN_QUEUED); /* for the next session */
-	for (int i = 0; i < 5; i++) { /* slowly, but it goes on */
+	for (int i = 0; i < 5; i++) {                 /* slowly, but it goes on */
 		fake_loop_advance(4000);
 		check_state(CONN_CLOSING);
 		fake_ws_take(fake_ws_now(), 16);
@@ -593,7 +601,10 @@ static void check_close_drains(void)
 	CHECK_EQ(fake_ws_got(), 6);
 	CHECK_STR(fake_ws_got_text(5), "too late");
 	unmake();
+}
 
+static void check_close_of_stuck(void)
+{
 	/* the server reads nothing: it takes the close-timeout, and no longer */
 	go_connecting();
 	fake_ws_budget = 0;
@@ -658,6 +669,80 @@ static void check_close_with_writer(void)
 	finish_closing(1000);
 	check_state(CONN_CLOSED);
 	unmake();
+}
+
+static bool is_closing(void)
+{
+	fake_loop_settle();
+	return fake_ws_is_closing(fake_ws_now(), NULL, NULL);
+}
+
+/* conn_finish() that waits for the last answers. */
+static void check_settling(void)
+{
+	go_open();
+	fake_loop_advance(25000);
+	CHECK_EQ(fake_ws_pings(fake_ws_now()), 1); /* a ping that is older than what we say now */
+	send_text("question");
+	conn_finish(conn, true);
+	check_state(CONN_CLOSING);
+	CHECK_EQ(fake_ws_got(), 1);
+	fake_loop_advance(100);
+	fake_ws_pong(fake_ws_now(), 1);
+	fake_loop_advance(400);
+	CHECK(!is_closing());
+	CHECK_EQ(fake_ws_pings(fake_ws_now()), 2);
+	fake_ws_pong(fake_ws_now(), 1); /* now the server has read the question */
+	fake_loop_advance(249);
+	CHECK(!is_closing());
+	fake_ws_text(fake_ws_now(), "answer");
+	fake_loop_advance(250);
+	CHECK(!is_closing());
+	fake_loop_advance(250);
+	CHECK(is_closing());
+	finish_closing(1000);
+	check_state(CONN_WAITING);
+	unmake();
+
+	/* one who never stops talking */
+	go_open();
+	conn_finish(conn, true);
+	fake_loop_settle();
+	fake_ws_pong(fake_ws_now(), 1);
+	for (int i = 0; i < 19; i++) {
+		fake_loop_advance(100);
+		CHECK(!is_closing());
+		fake_ws_text(fake_ws_now(), "and another thing");
+	}
+	fake_loop_advance(350);
+	CHECK(is_closing());
+	unmake();
+
+	/* one who does not answer */
+	go_open();
+	conn_finish(conn, true);
+	fake_loop_advance(4999);
+	CHECK(!is_closing());
+	fake_loop_advance(1);
+	CHECK(is_closing());
+	fake_loop_advance(5000);
+	check_state(CONN_WAITING);
+	unmake();
+
+	/* a later order does not wait for answers */
+	for (int pong = 0; pong < 2; pong++) {
+		go_open();
+		conn_finish(conn, true);
+		fake_loop_settle();
+		if (pong)
+			fake_ws_pong(fake_ws_now(), 1);
+		CHECK(!is_closing());
+		conn_close(conn, 1001, "");
+		CHECK(is_closing());
+		finish_closing(1001);
+		check_state(CONN_CLOSED);
+		unmake();
+	}
 }
 
 /* --- the end by itself ---------------------------------------------------------------------- */
@@ -757,7 +842,10 @@ static void check_keep_alive(void)
 	check_state(CONN_WAITING);
 	CHECK_EQ(conn_cause(conn)->class, CAUSE_TIMEOUT);
 	unmake();
+}
 
+static void check_other_pings(void)
+{
 	/* a ping that has not left is no silence of the server's, and no tight loop of ours */
 	go_open();
 	fake_loop_advance(25000);
@@ -834,9 +922,6 @@ static void check_block(void)
 
 static void check_options(void)
 {
-	char *three[] = {(char *)"0123456789", (char *)"0123456789", (char *)"c", NULL};
-	char *copy[] = {(char *)"0123456789", (char *)"0123456789", (char *)"c", NULL};
-	char *one[] = {(char *)"0123456789", NULL};
 	struct conn_options changed;
 	unsigned starts;
 
@@ -869,6 +954,14 @@ static void check_options(void)
 	CHECK_EQ(fake_loop_timers(), 0);
 	check_state(CONN_OPEN);
 	unmake();
+}
+
+static void check_new_greetings(void)
+{
+	char *three[] = {(char *)"0123456789", (char *)"0123456789", (char *)"c", NULL};
+	char *copy[] = {(char *)"0123456789", (char *)"0123456789", (char *)"c", NULL};
+	char *one[] = {(char *)"0123456789", NULL};
+	struct conn_options changed;
 
 	/* what of on-open has not gone yet goes on, if it is still wanted */
 	for (int shorter = 0; shorter < 2; shorter++) {
@@ -887,6 +980,11 @@ static void check_options(void)
 		reset_options();
 		unmake();
 	}
+}
+
+static void check_bad_url(void)
+{
+	struct conn_options changed;
 
 	/* a URL that is no URL leaves the old one, and the options are the new ones nevertheless */
 	go_open();
@@ -942,6 +1040,7 @@ int main(void)
 	records_pool_init(&pool, 1 << 24);
 	reset_options();
 	check_opening();
+	check_ends();
 	check_failing_starts();
 	check_rejections();
 	check_full();
@@ -951,12 +1050,17 @@ int main(void)
 	check_ttl();
 	check_orders();
 	check_close_drains();
+	check_close_of_stuck();
 	check_close_with_writer();
+	check_settling();
 	check_policy();
 	check_connect_timeout();
 	check_keep_alive();
+	check_other_pings();
 	check_block();
 	check_options();
+	check_new_greetings();
+	check_bad_url();
 	check_watches();
 	return 0;
 }

@@ -1,5 +1,5 @@
-/* endpoint: real FIFOs, sockets and files in a temporary directory on the real loop; behind them the
- * real conn, on a dial and a ws that are the test's. */
+/* endpoint: real FIFOs, sockets and files in a temporary directory on the real loop; behind them
+ * the real conn, on a dial and a ws that are the test's. */
 #include "endpoint/endpoint.h"
 
 #include <dirent.h>
@@ -22,7 +22,8 @@
 #include "dial.h"
 #include "ws.h"
 
-static char *all[] = {(char *)"in", (char *)"out", (char *)"sock", (char *)"last", (char *)"status", NULL};
+static char *all[] = {(char *)"in",   (char *)"out",    (char *)"sock",
+		      (char *)"last", (char *)"status", NULL};
 
 static char root[] = "/tmp/test-endpoint-XXXXXX";
 static int root_fd, dir_fd;
@@ -260,8 +261,8 @@ static void check_in_full(void)
 	}
 	check_quiet();
 
-	/* while it is full, the last writer goes, his tail unfinished, and others come and go: nothing
-	 * tells of them again */
+	/* while it is full, the last writer goes, his tail unfinished, and others come and go:
+	 * nothing tells of them again */
 	fake_ws_take(fake_ws_now(), 0);
 	fake_ws_forget();
 	fd = open_in();
@@ -411,7 +412,7 @@ static void check_next_line(const char *expected)
 static void check_out(void)
 {
 	char line[32], text[64];
-	int fd, other;
+	int fd;
 
 	make();
 	go_open();
@@ -441,7 +442,17 @@ static void check_out(void)
 	CHECK_EQ(text[0], '\n');
 	close(fd);
 	turns();
+	check_quiet();
+	unmake();
+}
 
+static void check_out_partly_read(void)
+{
+	char text[64];
+	int fd, other;
+
+	make();
+	go_open();
 	/* one who comes and reads nothing has taken nothing */
 	receive("kept");
 	fd = open_out();
@@ -698,7 +709,8 @@ static void check_sock_broken(void)
 	unmake();
 }
 
-/* One client does not read.  The other gets everything, and the first is told what it has missed. */
+/* One client does not read.  The other gets everything, and the first is told what it has missed.
+ */
 static void check_sock_slow(void)
 {
 	enum { N = 20000, LEN = 500 };
@@ -730,7 +742,8 @@ static void check_sock_slow(void)
 		}
 	}
 	CHECK_EQ(next, N);
-	for (int idle = 0; idle < 50;) { /* then it reads: whole lines, in order, and the newest too */
+	for (int idle = 0;
+	     idle < 50;) { /* then it reads: whole lines, in order, and the newest too */
 		n = read(slow, got + part, sizeof(got) - part);
 		idle = n > 0 ? 0 : idle + 1;
 		turns();
@@ -964,6 +977,7 @@ int main(void)
 	check_in_broken();
 	check_in_drain();
 	check_out();
+	check_out_partly_read();
 	check_out_large();
 	check_out_missed();
 	check_out_batch();

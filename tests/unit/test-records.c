@@ -1,4 +1,5 @@
-/* records: blocks that double, records that are whole, pins that outlive the log, a pool that counts. */
+/* records: blocks that double, records that are whole, pins that outlive the log, a pool that
+ * counts. */
 #include "conn/records.h"
 
 #include <errno.h>
@@ -41,7 +42,8 @@ static void check_order_and_numbers(void)
 
 		CHECK_EQ(b->first_seq, seq);
 		CHECK(b->size <= 16384 && b->used <= b->size);
-		for (size_t at = 0; (record = block_record(b, at)); at += record_size(record->len)) {
+		for (size_t at = 0; (record = block_record(b, at));
+		     at += record_size(record->len)) {
 			CHECK_EQ((uintptr_t)record % 8, 0);
 			CHECK_EQ(record->len, len % 97);
 			for (uint32_t i = 0; i < record->len; i++)
@@ -109,7 +111,8 @@ static void check_spare(void)
 		append(&records, 1000, true);
 	most = pool.used;
 	CHECK_EQ(most, records.bytes);
-	for (int i = 0; i < 1000; i++) { /* round and round, and never more than one block besides */
+	for (int i = 0; i < 1000;
+	     i++) { /* round and round, and never more than one block besides */
 		size_t bytes;
 
 		if (records_needs_block(&records, 1000, &bytes))

@@ -292,7 +292,7 @@ static void test_subprotocols(void)
 	CHECK_EQ(judge_for(SWITCH ACCEPT "Sec-WebSocket-Protocol:  b \r\n", ab), 0);
 	CHECK_STR(chosen, "b");
 	CHECK(chosen == ab[1]);
-	CHECK_EQ(judge_for(SWITCH ACCEPT, ab), 0); /* none is fine: interface.md */
+	CHECK_EQ(judge_for(SWITCH ACCEPT, ab), 0); /* none is fine: wspipe.conf(5) */
 	CHECK(!chosen);
 	refuse(SWITCH ACCEPT "Sec-WebSocket-Protocol: B\r\n", ab);
 	refuse(SWITCH ACCEPT "Sec-WebSocket-Protocol: c\r\n", ab);
