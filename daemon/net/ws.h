@@ -1,8 +1,8 @@
 /* ws - one WebSocket on a transport, from the opening handshake to the closing one (RFC 6455).
  *
- * Receiving goes through wslay's frame API under our own message layer (
- * the reasons against its event API: the head of ws.c).  Sending encodes and masks straight into
- * the transport's buffer.  Owner: conn.  `opened`, `message`, `drained` and `pong` are data
+ * Receiving goes through wslay's frame API under our own message layer (why not
+ * its event API: the head of ws.c).  Sending encodes and masks straight into the transport's
+ * buffer.  Owner: conn.  `opened`, `message`, `drained` and `pong` are data
  * upcalls: they may call anything here but ws_free().  `ended` comes from a clean stack, once, and
  * there ws is freed.
  *

@@ -56,6 +56,7 @@ class Session:
                 for i in range(count):
                     await self.ws.send(make(i))
                     done += 1
+                    await asyncio.sleep(0)  # send() alone does not let the others run
             except websockets.exceptions.ConnectionClosed:
                 pass
             return done

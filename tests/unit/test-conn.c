@@ -703,7 +703,10 @@ static void check_settling(void)
 	finish_closing(1000);
 	check_state(CONN_WAITING);
 	unmake();
+}
 
+static void check_settling_ends(void)
+{
 	/* one who never stops talking */
 	go_open();
 	conn_finish(conn, true);
@@ -1053,6 +1056,7 @@ int main(void)
 	check_close_of_stuck();
 	check_close_with_writer();
 	check_settling();
+	check_settling_ends();
 	check_policy();
 	check_connect_timeout();
 	check_keep_alive();

@@ -238,25 +238,34 @@ static void check_keep(void)
 	CHECK_EQ(take(&never), (int64_t)never.missed);
 	CHECK_EQ(seen.eased, 0);
 	CHECK_EQ(bytes, N * 100);
-
-	/* the newest message is kept, however large */
-	put(spool, N, KEEP * 3);
-	spool_get_stats(spool, &stats);
-	CHECK_EQ(stats.kept_messages, 1);
-	CHECK_EQ(take(&never), N);
-	CHECK_EQ(take(&slow), N);
-	CHECK_EQ(take(&never), -1);
 	cursor_close(&slow);
 	cursor_close(&never);
 	cursor_close(&latest);
+	spool_free(spool);
+}
+
+static void check_keep_without_readers(void)
+{
+	enum { KEEP = 100000, N = 5000 };
+	struct spool *spool = new_spool(KEEP, SPOOL_DROP, 0, NULL);
+	struct spool_stats stats;
+	struct cursor cursor;
 
 	/* nobody reads, nobody misses */
-	spool_get_stats(spool, &stats);
-	bytes = stats.dropped_messages;
 	for (uint64_t i = 0; i < N; i++)
 		put(spool, i, 100);
 	spool_get_stats(spool, &stats);
-	CHECK_EQ(stats.dropped_messages, bytes);
+	CHECK_EQ(stats.dropped_messages, 0);
+	CHECK(stats.kept_messages < N);
+
+	/* the newest message is kept, however large */
+	open_cursor(&cursor, spool, CURSOR_OLDEST);
+	put(spool, N, KEEP * 3);
+	spool_get_stats(spool, &stats);
+	CHECK_EQ(stats.kept_messages, 1);
+	CHECK_EQ(take(&cursor), N);
+	CHECK_EQ(take(&cursor), -1);
+	cursor_close(&cursor);
 	spool_free(spool);
 }
 
@@ -542,6 +551,7 @@ int main(void)
 	check_reading();
 	check_marks();
 	check_keep();
+	check_keep_without_readers();
 	check_hold();
 	check_waiting();
 	check_block();
