@@ -18,7 +18,7 @@ for option; do
 	case $option in
 	--asan)
 		build="build-asan"
-		options=("-Db_sanitize=address,undefined")
+		options=("-Db_sanitize=address,undefined" "-Db_lto=false")
 		;;
 	--valgrind) export VALGRIND=1 ;;
 	--systemd) units=yes ;;

@@ -7,12 +7,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { BLOCK_MIN = 4096 - sizeof(struct block) - 16 }; /* with malloc's own bytes: one page */
+enum { /* with malloc's own bytes: 256, and a page */
+	BLOCK_FIRST = 256 - sizeof(struct block) - 8,
+	BLOCK_MAX_MIN = 4096 - sizeof(struct block) - 8,
+	BLOCK_GROWTH = 4,
+};
 
 void records_init(struct records *records, size_t block_max, struct records_pool *pool)
 {
 	*records = (struct records){
-		.block_max = block_max < BLOCK_MIN ? BLOCK_MIN : block_max,
+		.block_max = block_max < BLOCK_MAX_MIN ? BLOCK_MAX_MIN : block_max,
 		.pool = pool,
 	};
 	list_init(&records->blocks);
@@ -65,7 +69,7 @@ bool records_needs_block(const struct records *records, uint32_t len, size_t *re
 {
 	const struct block *newest = records_newest(records);
 	size_t need = record_size(len);
-	size_t size = newest ? newest->size * 2 : BLOCK_MIN;
+	size_t size = newest ? newest->size * BLOCK_GROWTH : BLOCK_FIRST;
 
 	if (newest && newest->size - newest->used >= need)
 		return false;

@@ -2,7 +2,7 @@
  * outbox are made of.
  *
  * Appending is one copy and, but for a new block now and then, no allocation; reading gives views.
- * Blocks double from 4 KiB to `block_max`, so a quiet log is small; a record larger than that has a
+ * Blocks grow from 256 bytes to `block_max`, so a quiet log is small; a record larger than that has a
  * block of its own.  A block that somebody pins outlives its removal from the log. */
 #ifndef CONN_RECORDS_H
 #define CONN_RECORDS_H

@@ -26,6 +26,7 @@
 #include "net/address.h"
 #include "net/dial.h"
 #include "net/lookup.h"
+#include "net/tlscache.h"
 #include "net/transport.h"
 
 enum {
@@ -138,7 +139,7 @@ static int dial_new_ssl(struct dial *dial, struct ssl_st **ret)
 
 	if (!dial->url->tls)
 		return 0;
-	r = tls_context_new(&context, &dial->options->tls, &dial->cause);
+	r = tlscache_get(&context, &dial->options->tls, &dial->cause);
 	if (r < 0)
 		return r;
 	r = tls_new(ret, context, &dial->options->tls, dial->url);

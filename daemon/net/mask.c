@@ -7,9 +7,11 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include <openssl/rand.h>
+
 #include "net/mask.h"
 
-enum { MASK_POOL_BYTES = 1024 };
+enum { MASK_POOL_BYTES = 4096 };
 
 static int mask_random(uint8_t *out, size_t len)
 {
@@ -28,10 +30,8 @@ static int mask_random(uint8_t *out, size_t len)
 
 static int mask_refill(struct mask *mask)
 {
-	int r = mask_random(mask->pool, MASK_POOL_BYTES);
-
-	if (r < 0)
-		return r;
+	if (RAND_bytes(mask->pool, MASK_POOL_BYTES) != 1)
+		return -EIO;
 	mask->left = MASK_POOL_BYTES;
 	return 0;
 }

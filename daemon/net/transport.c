@@ -236,6 +236,10 @@ static void transport_read_stopped(struct transport *transport, int ssl_error, i
 	if (ssl_error == SSL_ERROR_WANT_READ || ssl_error == SSL_ERROR_WANT_WRITE) {
 		if (transport->tx_failed)
 			transport_end(transport);
+		/* SSL_MODE_RELEASE_BUFFERS forgets the 17 KiB in which session tickets came
+		 * (3.0.15, tested).  Between records ("RH") nothing can be lost by it. */
+		if (strcmp(SSL_rstate_string(transport->ssl), "RH") == 0)
+			SSL_free_buffers(transport->ssl);
 		return;
 	}
 	transport_note_ssl(transport, ssl_error, saved_errno);

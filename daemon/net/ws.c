@@ -79,6 +79,7 @@ struct ws {
 
 	/* the frame and the message being received */
 	uint64_t frame_left;
+	size_t unparsed; /* bytes that wslay has taken, and not given back in frames */
 	bool in_frame;
 	uint8_t kind; /* 0: no message is unfinished */
 	uint8_t ctl_len;
@@ -591,6 +592,7 @@ static bool ws_begin_frame(struct ws *ws, const struct wslay_frame_iocb *frame)
 	if (frame->rsv)
 		return ws_fail(ws, CLOSECODE_PROTOCOL, "the server set reserved bits in a frame");
 	ws->frame_left = frame->payload_length;
+	ws->unparsed -= ws_header_len(frame->payload_length) - MASK_KEY_LEN;
 	ws->ctl_len = 0;
 	switch (frame->opcode) {
 	case WSLAY_CONTINUATION_FRAME:
@@ -611,6 +613,7 @@ static void ws_take_chunk(struct ws *ws, const struct wslay_frame_iocb *chunk)
 {
 	if (!ws->in_frame && !ws_begin_frame(ws, chunk))
 		return;
+	ws->unparsed -= chunk->data_length;
 	ws->frame_left -= chunk->data_length;
 	ws->in_frame = ws->frame_left > 0;
 	if (wslay_is_ctrl_frame(chunk->opcode))
@@ -635,7 +638,22 @@ static ssize_t ws_wslay_recv(uint8_t *data, size_t len, int flags, void *owner)
 		n = transport_read(ws->transport, data, len);
 	}
 	ws->dry = n == 0;
+	ws->unparsed += n;
 	return n > 0 ? (ssize_t)n : -1;
+}
+
+static int ws_new_frames(struct ws *ws)
+{
+	static const struct wslay_frame_callbacks callbacks = {.recv_callback = ws_wslay_recv};
+
+	return wslay_frame_context_init(&ws->frames, &callbacks, ws) == 0 ? 0 : -ENOMEM;
+}
+
+static void ws_free_frames(struct ws *ws)
+{
+	if (ws->frames)
+		wslay_frame_context_free(ws->frames);
+	ws->frames = NULL;
 }
 
 /* Frames are taken until the transport has no more, or somebody says stop.  WANT_READ does not mean
@@ -643,7 +661,12 @@ static ssize_t ws_wslay_recv(uint8_t *data, size_t len, int flags, void *owner)
 static void ws_pump(struct ws *ws)
 {
 	struct wslay_frame_iocb chunk;
+	int r = ws->frames ? 0 : ws_new_frames(ws);
 
+	if (r < 0) {
+		ws_break(ws, -r, "cannot read frames");
+		return;
+	}
 	while (ws_receiving(ws)) {
 		ssize_t n = wslay_frame_recv(ws->frames, &chunk);
 
@@ -654,6 +677,9 @@ static void ws_pump(struct ws *ws)
 		else if (ws->dry)
 			break;
 	}
+	/* Between frames it knows nothing, and has 4 KiB to know it in. */
+	if (!ws->in_frame && ws->unparsed == 0)
+		ws_free_frames(ws);
 }
 
 /* --- the opening handshake ------------------------------------------------------------------ */
@@ -819,13 +845,6 @@ static const struct transport_events ws_transport_events = {
 	.ended = ws_transport_ended,
 };
 
-static int ws_new_frames(struct ws *ws)
-{
-	static const struct wslay_frame_callbacks callbacks = {.recv_callback = ws_wslay_recv};
-
-	return wslay_frame_context_init(&ws->frames, &callbacks, ws) == 0 ? 0 : -ENOMEM;
-}
-
 int ws_start(struct ws **ret, struct transport *transport, const struct url *url,
 	     const struct ws_options *options, const struct ws_events *events, void *owner)
 {
@@ -846,8 +865,6 @@ int ws_start(struct ws **ret, struct transport *transport, const struct url *url
 	later_init(&ws->later, ws_on_later, ws);
 	r = timer_init(&ws->linger, ws_linger_due, ws);
 	if (r >= 0)
-		r = ws_new_frames(ws);
-	if (r >= 0)
 		r = ws_send_request(ws, url);
 	if (r < 0) {
 		ws_free(ws);
@@ -864,8 +881,7 @@ struct ws *ws_free(struct ws *ws)
 	if (!ws)
 		return NULL;
 	transport_free(ws->transport);
-	if (ws->frames)
-		wslay_frame_context_free(ws->frames);
+	ws_free_frames(ws);
 	later_cancel(&ws->later);
 	timer_done(&ws->linger);
 	buf_done(&ws->head);

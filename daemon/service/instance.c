@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
+
+enum { MALLOC_KEEPS = 4 * 1024 * 1024 };
 
 /* $RUNTIME_DIRECTORY may list several directories (systemd.exec(5)); the first is ours. */
 static char *default_dir(void)
@@ -75,6 +78,10 @@ void instance_prepare_process(void)
 {
 	struct rlimit limit;
 
+	/* Buffers come and go with every wake-up: they shall not be mapped, unmapped and cleared by the
+	 * kernel each time. */
+	mallopt(M_MMAP_THRESHOLD, MALLOC_KEEPS);
+	mallopt(M_TRIM_THRESHOLD, MALLOC_KEEPS);
 	signal(SIGPIPE, SIG_IGN);
 	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {

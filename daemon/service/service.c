@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -230,6 +231,7 @@ static void tell_manager(struct service *service)
 	systemd_status("%zu connections, %u open", service->channels, open);
 	if (untried == 0 && !service->ready) {
 		service->ready = true;
+		malloc_trim(0); /* what all the handshakes needed, and nothing needs now */
 		systemd_ready();
 	}
 }

@@ -1,4 +1,4 @@
-/* records: blocks that double, records that are whole, pins that outlive the log, a pool that
+/* records: blocks that grow, records that are whole, pins that outlive the log, a pool that
  * counts. */
 #include "conn/records.h"
 
@@ -64,7 +64,7 @@ static void check_order_and_numbers(void)
 	CHECK_EQ(records.bytes, 0);
 }
 
-static void check_blocks_double(void)
+static void check_blocks_grow(void)
 {
 	struct records records;
 	struct block *first, *second;
@@ -75,12 +75,12 @@ static void check_blocks_double(void)
 	append(&records, 10, true);
 	first = records_oldest(&records);
 	CHECK_EQ(first->size, bytes);
-	CHECK(first->size <= 4096 && first->size > 3500);
+	CHECK(first->size <= 256); /* an idle connection has a mark or two in it */
 	while (!records_needs_block(&records, 100, &bytes))
 		append(&records, 100, true);
 	append(&records, 100, true);
 	second = records_after(&records, first);
-	CHECK_EQ(second->size, 2 * first->size);
+	CHECK_EQ(second->size, 4 * first->size);
 	CHECK_EQ(second->size, bytes);
 	for (int i = 0; i < 1000; i++)
 		append(&records, 100, true);
@@ -93,9 +93,9 @@ static void check_blocks_double(void)
 	records_done(&records);
 
 	records_init(&records, 1, NULL); /* a maximum that is absurd is not a fault */
-	append(&records, 100, true);
-	append(&records, 100, true);
-	CHECK_EQ(blocks_of(&records), 1);
+	for (int n = 0; n < 20; n++)
+		append(&records, 100, true);
+	CHECK(blocks_of(&records) <= 3);
 	records_done(&records);
 }
 
@@ -199,7 +199,7 @@ static void check_pool(void)
 int main(void)
 {
 	check_order_and_numbers();
-	check_blocks_double();
+	check_blocks_grow();
 	check_spare();
 	check_pins();
 	check_pool();
