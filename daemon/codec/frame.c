@@ -42,9 +42,39 @@ static inline bool has_scheme(const uint8_t *data, size_t len)
 	return len >= 5 && memcmp(data, "data:", 5) == 0;
 }
 
-static inline bool has_byte(const uint8_t *data, size_t len, int byte)
+enum { SHORT_MAX = 32 }; /* up to here eight bytes at a time beat a call to memchr() */
+
+/* Is one of these eight bytes zero?  (The usual trick: borrow reaches the top bit only then.) */
+static inline bool has_zero(uint64_t word)
 {
-	return len && memchr(data, byte, len);
+	return (word - 0x0101010101010101u) & ~word & 0x8080808080808080u;
+}
+
+static inline uint64_t load_word(const uint8_t *data)
+{
+	uint64_t word;
+
+	memcpy(&word, data, sizeof(word));
+	return word;
+}
+
+static inline bool has_byte(const uint8_t *data, size_t len, uint8_t byte)
+{
+	const uint64_t pattern = 0x0101010101010101u * byte;
+	size_t at;
+
+	if (len > SHORT_MAX)
+		return memchr(data, byte, len);
+	if (len < sizeof(pattern)) {
+		for (at = 0; at < len; at++)
+			if (data[at] == byte)
+				return true;
+		return false;
+	}
+	for (at = 0; at + sizeof(pattern) <= len; at += sizeof(pattern))
+		if (has_zero(load_word(data + at) ^ pattern))
+			return true;
+	return has_zero(load_word(data + len - sizeof(pattern)) ^ pattern);
 }
 
 /* --- encoding ------------------------------------------------------------------------------- */

@@ -48,6 +48,13 @@ enum {
 int frame_encode(enum framing framing, enum msg_kind type, const struct msg *msg,
 		 struct frame_parts *ret, struct buf *out);
 
+/* The usual record, known without a call: the bytes as they are, and this one behind them.  -1: it is
+ * another, ask frame_encode(). */
+static inline int frame_usual_end(enum framing framing, enum msg_kind type, const struct msg *msg)
+{
+	return framing == FRAMING_LINE && msg->kind == type && !msg->flags ? '\n' : -1;
+}
+
 /* --- decoding ------------------------------------------------------------------------------- */
 
 /* Bytes of a stream into messages.  The bytes offered are used in place; only an unfinished record

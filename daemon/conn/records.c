@@ -79,23 +79,43 @@ bool records_needs_block(const struct records *records, uint32_t len, size_t *re
 	return true;
 }
 
-static int add_block(struct records *records, size_t bytes)
+static bool pool_has(const struct records_pool *pool, size_t bytes)
+{
+	return !pool || pool->used + bytes <= pool->limit;
+}
+
+/* Of BYTES if that can be had, else of NEED, the least that will do. */
+static int make_block(struct records *records, size_t bytes, size_t need, struct block **ret)
+{
+	struct block *block;
+
+	if (!pool_has(records->pool, bytes))
+		bytes = need;
+	if (!pool_has(records->pool, bytes))
+		return -ENOBUFS;
+	block = malloc(sizeof(*block) + bytes);
+	if (!block)
+		return -ENOMEM;
+	block->size = bytes;
+	block->pool = records->pool;
+	if (block->pool)
+		block->pool->used += bytes;
+	*ret = block;
+	return 0;
+}
+
+static int add_block(struct records *records, size_t bytes, size_t need)
 {
 	struct block *block = records->spare;
+	int r;
 
 	if (block && block->size >= bytes && block->size / 2 <= bytes) {
 		records->spare = NULL;
 	} else {
 		records_trim(records);
-		if (records->pool && records->pool->used + bytes > records->pool->limit)
-			return -ENOBUFS;
-		block = malloc(sizeof(*block) + bytes);
-		if (!block)
-			return -ENOMEM;
-		block->size = bytes;
-		block->pool = records->pool;
-		if (block->pool)
-			block->pool->used += bytes;
+		r = make_block(records, bytes, need, &block);
+		if (r < 0)
+			return r;
 	}
 	block->used = 0;
 	block->payload = 0;
@@ -108,25 +128,15 @@ static int add_block(struct records *records, size_t bytes)
 
 int records_append(struct records *records, uint32_t len, bool counts, struct record **ret)
 {
-	struct block *block;
-	struct record *record;
 	size_t bytes;
 
 	if (records_needs_block(records, len, &bytes)) {
-		int r = add_block(records, bytes);
+		int r = add_block(records, bytes, record_size(len));
 
 		if (r < 0)
 			return r;
 	}
-	block = records_newest(records);
-	record = (struct record *)(block->data + block->used);
-	block->used += record_size(len);
-	record->len = len;
-	if (counts) {
-		records->next_seq++;
-		block->payload += len;
-	}
-	*ret = record;
+	*ret = records_append_here(records, len, counts);
 	return 0;
 }
 

@@ -53,12 +53,35 @@ struct records {
 	struct records_pool *pool; /* or NULL */
 };
 
+static inline size_t record_size(uint32_t len)
+{
+	return (sizeof(struct record) + len + 7) & ~(size_t)7;
+}
+
 void records_init(struct records *records, size_t block_max, struct records_pool *pool);
 void records_done(struct records *records); /* pinned blocks go when they are released */
 
 /* Space for a record of LEN bytes at the end; all but .len is the caller's to write, at once.  COUNTS: it is a message with a number of its own.
  * -ENOMEM; -ENOBUFS: the pool has no room. */
 int records_append(struct records *records, uint32_t len, bool counts, struct record **ret);
+
+/* The same where there is room in the newest block, which is nearly always; else NULL. */
+static inline struct record *records_append_here(struct records *records, uint32_t len, bool counts)
+{
+	struct block *block = list_last(&records->blocks, struct block, link);
+	struct record *record;
+
+	if (!block || block->size - block->used < record_size(len))
+		return NULL;
+	record = (struct record *)(block->data + block->used);
+	block->used += record_size(len);
+	record->len = len;
+	if (counts) {
+		records->next_seq++;
+		block->payload += len;
+	}
+	return record;
+}
 
 /* Must a new block be made for a record of this size?  (And of how many bytes.) */
 bool records_needs_block(const struct records *records, uint32_t len, size_t *ret_bytes);
@@ -71,11 +94,6 @@ void records_drop_oldest(struct records *records);
 
 void block_pin(struct block *block);
 void block_release(struct block *block); /* the last release of a dropped block frees it */
-
-static inline size_t record_size(uint32_t len)
-{
-	return (sizeof(struct record) + len + 7) & ~(size_t)7;
-}
 
 /* The record at this offset, or NULL behind the last one. */
 static inline struct record *block_record(const struct block *block, size_t offset)

@@ -241,24 +241,31 @@ static void place_cursors(struct spool *spool)
 			cursor->at.block = records_oldest(&spool->records);
 }
 
-static int append_record(struct spool *spool, const struct msg *msg, struct record **ret)
+/* A new block is needed: the time for all that has to do with bounds. */
+static int append_in_new_block(struct spool *spool, uint32_t len, bool counts, struct record **ret)
 {
-	bool counts = msg->kind == MSG_TEXT || msg->kind == MSG_BINARY;
 	const struct records_pool *pool = spool->records.pool;
 	size_t bytes;
 	int r;
 
-	if (records_needs_block(&spool->records, (uint32_t)msg->len, &bytes)) {
-		if (pool && record_size((uint32_t)msg->len) > pool->limit)
-			return -ENOMEM; /* nobody has to give up anything for what will never fit */
+	if (pool && record_size(len) > pool->limit)
+		return -ENOMEM; /* nobody has to give up anything for what will never fit */
+	if (records_needs_block(&spool->records, len, &bytes))
 		trim(spool, bytes);
-	}
 	do {
-		r = records_append(&spool->records, (uint32_t)msg->len, counts, ret);
+		r = records_append(&spool->records, len, counts, ret);
 	} while (r == -ENOBUFS && take_from_the_largest(spool));
 	if (r == 0 && block_record(records_oldest(&spool->records), 0) == *ret)
 		place_cursors(spool);
 	return r == -ENOBUFS ? -ENOMEM : r;
+}
+
+static int append_record(struct spool *spool, const struct msg *msg, struct record **ret)
+{
+	bool counts = msg->kind == MSG_TEXT || msg->kind == MSG_BINARY;
+
+	*ret = records_append_here(&spool->records, (uint32_t)msg->len, counts);
+	return *ret ? 0 : append_in_new_block(spool, (uint32_t)msg->len, counts, ret);
 }
 
 static void wake_waiting(struct spool *spool)

@@ -39,6 +39,7 @@ enum {
 	WS_CONTROL_ROOM = 1024,
 	WS_INTERIM_MAX = 8, /* answers 1xx before the one that counts */
 	WS_HEAD_STEP = 4096,
+	WS_BELIEVE_BYTES = 1024 * 1024, /* of an announced length: so much is allocated at once */
 	WS_KEEP_BYTES = 64 * 1024, /* a larger buffer for messages is given back at once */
 	WS_FLUSH_ROUNDS = 8,
 	WS_LINGER_MS = 1000,       /* for the server to end the stream when all has been said */
@@ -561,6 +562,20 @@ static void ws_take_data(struct ws *ws, const struct wslay_frame_iocb *chunk)
 		ws_deliver_assembled(ws);
 }
 
+/* A message that will not come in one chunk: make room for it, but do not believe everything. */
+static bool ws_expect(struct ws *ws, uint64_t len)
+{
+	uint8_t *tail;
+	int r;
+
+	if (len <= WS_HEAD_STEP)
+		return true;
+	r = buf_reserve(&ws->message, len < WS_BELIEVE_BYTES ? (size_t)len : WS_BELIEVE_BYTES, &tail);
+	if (r < 0)
+		ws_break(ws, -r, "cannot hold a message");
+	return r >= 0;
+}
+
 static bool ws_begin_data(struct ws *ws, const struct wslay_frame_iocb *frame)
 {
 	if (frame->opcode == WSLAY_CONTINUATION_FRAME) {
@@ -581,7 +596,7 @@ static bool ws_begin_data(struct ws *ws, const struct wslay_frame_iocb *frame)
 	if (frame->payload_length > buf_room(&ws->message))
 		return ws_fail(ws, CLOSECODE_TOO_BIG,
 			       "the server sent more than %zu bytes in a message", ws->message.max);
-	return true;
+	return ws_expect(ws, frame->payload_length);
 }
 
 static bool ws_begin_frame(struct ws *ws, const struct wslay_frame_iocb *frame)
