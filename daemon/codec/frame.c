@@ -74,7 +74,7 @@ static inline bool has_byte(const uint8_t *data, size_t len, uint8_t byte)
 	for (at = 0; at + sizeof(pattern) <= len; at += sizeof(pattern))
 		if (has_zero(load_word(data + at) ^ pattern))
 			return true;
-	return has_zero(load_word(data + len - sizeof(pattern)) ^ pattern);
+	return at < len && has_zero(load_word(data + len - sizeof(pattern)) ^ pattern);
 }
 
 /* --- encoding ------------------------------------------------------------------------------- */

@@ -140,6 +140,7 @@ static void start_waiting(struct outbox *outbox, struct outbox_waiter *waiter)
 
 int outbox_put(struct outbox *outbox, const struct msg *msg, struct outbox_waiter *waiter)
 {
+	uint32_t len = (uint32_t)(msg->len + sizeof(struct span));
 	struct record *record;
 	int r;
 
@@ -148,7 +149,8 @@ int outbox_put(struct outbox *outbox, const struct msg *msg, struct outbox_waite
 			start_waiting(outbox, waiter);
 		return OUTBOX_FULL;
 	}
-	r = records_append(&outbox->records, (uint32_t)(msg->len + sizeof(struct span)), true, &record);
+	record = records_append_here(&outbox->records, len, true);
+	r = record ? 0 : records_append(&outbox->records, len, true, &record);
 	if (r < 0)
 		return r;
 	record->kind = msg->kind;
