@@ -104,7 +104,7 @@ void fifo_in_drain(struct fifo_in *fifo)
 
 struct fifo_out {
 	int fd; /* write-only, without being a reader */
-	struct event *edge;
+	struct event *left; /* the last reader has */
 	struct arrival arrival;
 	struct outlet *outlet;
 };
@@ -137,7 +137,7 @@ static void empty_pipe(const struct fifo_out *fifo)
 		continue;
 }
 
-/* Both kinds of news lead here: an edge (read empty, or the last reader left) and an arrival.  A
+/* Both kinds of news lead here: that the last reader has left, and an arrival.  A
  * reader may have come and gone since the last look, so its traces count, not what was known of it. */
 static void look(struct fifo_out *fifo)
 {
@@ -147,7 +147,7 @@ static void look(struct fifo_out *fifo)
 		empty_pipe(fifo);
 }
 
-static void fifo_on_edge(evutil_socket_t fd, short what, void *owner)
+static void fifo_on_left(evutil_socket_t fd, short what, void *owner)
 {
 	(void)fd;
 	(void)what;
@@ -161,7 +161,7 @@ static void fifo_arrival_opened(void *owner)
 
 static void fifo_outlet_ended(void *owner, int error)
 {
-	(void)owner; /* an outlet that is pumped tells of errors by the edge */
+	(void)owner; /* a FIFO's outlet has no end */
 	(void)error;
 }
 
@@ -186,7 +186,7 @@ static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct co
 		.type = (enum msg_kind)conn_options(conn)->type,
 		.from = CURSOR_OLDEST,
 		.label = "out",
-		.pumped = true,
+		.is_fifo = true,
 		.one_by_one = !options->batch,
 	};
 	int r;
@@ -200,9 +200,9 @@ static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct co
 	r = arrivals_watch(arrivals, &fifo->arrival, fifo->fd, fifo_arrival_opened, fifo);
 	if (r < 0)
 		return r;
-	fifo->edge = event_new(loop_base(), fifo->fd, EV_WRITE | EV_ET | EV_PERSIST, fifo_on_edge,
-			       fifo);
-	if (!fifo->edge || event_add(fifo->edge, NULL) < 0)
+	/* "Readable" the writing end of a FIFO is only by its error, which is: no reader. */
+	fifo->left = event_new(loop_base(), fifo->fd, EV_READ | EV_ET | EV_PERSIST, fifo_on_left, fifo);
+	if (!fifo->left || event_add(fifo->left, NULL) < 0)
 		return -ENOMEM;
 	outlet_set_present(fifo->outlet, false);
 	outlet_start(fifo->outlet);
@@ -236,8 +236,8 @@ struct fifo_out *fifo_out_free(struct fifo_out *fifo)
 {
 	if (!fifo)
 		return NULL;
-	if (fifo->edge)
-		event_free(fifo->edge);
+	if (fifo->left)
+		event_free(fifo->left);
 	arrivals_forget(&fifo->arrival);
 	fifo->outlet = outlet_free(fifo->outlet);
 	if (fifo->fd >= 0)

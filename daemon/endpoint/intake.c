@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -23,6 +24,7 @@ struct intake {
 	bool holding; /* and therefore not reading */
 	bool ended;   /* end of stream was seen, and is still to be told */
 	bool broken;
+	bool is_fifo;
 	struct intake_stats stats;
 	const struct intake_events *events;
 	void *owner;
@@ -132,6 +134,13 @@ static void finish(struct intake *intake)
 	intake->events->ended(intake->owner);
 }
 
+/* A short read has emptied it, and the next byte makes an edge; so does the end of the last writer, but
+ * that may have come with this very edge, and it matters when a record is still without its end. */
+static bool is_empty_fifo(const struct intake *intake, size_t n)
+{
+	return intake->is_fifo && n < LOOP_SCRATCH_BYTES && !decoder_unfinished(&intake->decoder);
+}
+
 /* -errno of a dead socket means the same as its end.  Returns whether to go on reading. */
 static bool read_once(struct intake *intake)
 {
@@ -150,7 +159,7 @@ static bool read_once(struct intake *intake)
 	if (intake->broken)
 		return true; /* passed over, or the writer would be stuck for ever */
 	decoder_feed(&intake->decoder, scratch, (size_t)n);
-	return deliver(intake);
+	return deliver(intake) && !is_empty_fifo(intake, (size_t)n);
 }
 
 static void intake_read(struct intake *intake)
@@ -216,6 +225,7 @@ int intake_new(struct intake **ret, int fd, struct conn *conn, enum framing fram
 {
 	size_t max_message = conn_options(conn)->ws.max_message_bytes;
 	struct intake *intake = calloc(1, sizeof(*intake));
+	struct stat st;
 
 	if (!intake)
 		return -ENOMEM;
@@ -223,6 +233,7 @@ int intake_new(struct intake **ret, int fd, struct conn *conn, enum framing fram
 	intake->conn = conn;
 	intake->events = events;
 	intake->owner = owner;
+	intake->is_fifo = fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
 	intake->waiter = (struct outbox_waiter){.room = intake_waiter_room, .owner = intake};
 	later_init(&intake->again, intake_on_again, intake);
 	buf_init(&intake->held, max_message);

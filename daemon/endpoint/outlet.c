@@ -41,6 +41,7 @@ struct outlet {
 	size_t done; /* bytes of it that are out */
 	bool counts; /* it is a message */
 
+	bool unsure; /* one by one: whether the pipe is empty */
 	bool started, absent, blocked, finishing, over;
 	int error;
 	uint64_t delivered;
@@ -122,7 +123,7 @@ static ssize_t write_some(struct outlet *outlet, const struct iovec *iov, int n)
 	if (errno == EAGAIN)
 		return 0;
 	/* A FIFO whose reader has just gone: its owner is told by the edge that comes with it. */
-	if (errno == EPIPE && outlet->options.pumped)
+	if (errno == EPIPE && outlet->options.is_fifo)
 		outlet->absent = true;
 	else
 		end(outlet, errno);
@@ -369,8 +370,9 @@ static bool pump_one(struct outlet *outlet)
 	}
 	if (!outlet->in_record && !next_record(outlet))
 		return false;
-	if (outlet->done == 0 && bytes_in_pipe(outlet) > 0)
-		return false;
+	if (outlet->unsure && bytes_in_pipe(outlet) > 0)
+		return false; /* from before our time: it is read first */
+	outlet->unsure = false;
 	return continue_record(outlet);
 }
 
@@ -383,22 +385,29 @@ static bool pump_once(struct outlet *outlet)
 	return write_batch(outlet);
 }
 
+/* The record is in the pipe and not read yet, as far as we know, and no other waits for its place: then
+ * it need not wake us when it is read.  That is looked up when the next one comes. */
+static bool rests(const struct outlet *outlet)
+{
+	return outlet->options.one_by_one && outlet->in_record &&
+	       outlet->done == parts_len(&outlet->parts) && cursor_at_end(&outlet->cursor);
+}
+
 /* What must happen before we are called again is decided here, and only here. */
 static void outlet_rearm(struct outlet *outlet)
 {
 	if (outlet->over || outlet->absent)
 		return;
-	if (outlet->blocked && !outlet->options.pumped)
+	if (rests(outlet)) {
+		cursor_wait(&outlet->cursor);
+	} else if (outlet->blocked || outlet->in_record) {
 		event_add(outlet->writable, NULL);
-	if (outlet->in_record || outlet->blocked)
-		return;
-	if (cursor_at_end(&outlet->cursor)) {
-		if (outlet->finishing)
-			end(outlet, 0);
-		else
-			cursor_wait(&outlet->cursor);
-	} else {
+	} else if (!cursor_at_end(&outlet->cursor)) {
 		loop_later(&outlet->run);
+	} else if (outlet->finishing) {
+		end(outlet, 0);
+	} else {
+		cursor_wait(&outlet->cursor);
 	}
 }
 
@@ -463,14 +472,11 @@ int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outl
 	cursor_open(&outlet->cursor, conn_spool(conn), options->from, options->label,
 		    outlet_cursor_ready, outlet);
 	outlet->cursor.jumped = outlet_cursor_jumped;
-	outlet->cursor.live = !options->pumped;
-	if (!options->pumped) {
-		outlet->writable = event_new(loop_base(), fd, EV_WRITE | EV_ET, outlet_on_writable,
-					     outlet);
-		if (!outlet->writable) {
-			outlet_free(outlet);
-			return -ENOMEM;
-		}
+	outlet->cursor.live = !options->is_fifo;
+	outlet->writable = event_new(loop_base(), fd, EV_WRITE | EV_ET, outlet_on_writable, outlet);
+	if (!outlet->writable) {
+		outlet_free(outlet);
+		return -ENOMEM;
 	}
 	*ret = outlet;
 	return 0;
@@ -499,6 +505,7 @@ void outlet_start(struct outlet *outlet)
 void outlet_set_present(struct outlet *outlet, bool present)
 {
 	outlet->absent = !present;
+	outlet->unsure = true;
 	if (!present)
 		return;
 	cursor_set_live(&outlet->cursor, true);
@@ -529,9 +536,13 @@ void outlet_finish(struct outlet *outlet)
 		loop_later(&outlet->run);
 }
 
+/* What was read out of the pipe is not behind, though nobody has looked yet. */
 uint64_t outlet_behind(const struct outlet *outlet)
 {
-	return cursor_behind(&outlet->cursor) + (outlet->in_record && outlet->counts);
+	bool was_read = outlet->options.one_by_one && outlet->done == parts_len(&outlet->parts) &&
+			bytes_in_pipe(outlet) == 0;
+
+	return cursor_behind(&outlet->cursor) + (outlet->in_record && outlet->counts && !was_read);
 }
 
 uint64_t outlet_missed(const struct outlet *outlet)

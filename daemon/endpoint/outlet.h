@@ -27,11 +27,11 @@ struct outlet_options {
 	enum msg_kind type;
 	enum cursor_from from;
 	const char *label; /* "out", "sock", "recv" */
-	/* The owner calls outlet_pump() when the descriptor may be written to (a FIFO: its edges also
-	 * tell of readers that left).  Otherwise the outlet arms its own event while it must wait. */
-	bool pumped;
+	/* The descriptor is a FIFO's: that its reader has gone is not the end.  The owner watches for
+	 * readers who come and go: outlet_set_present(), outlet_reader_left(). */
+	bool is_fifo;
 	/* One record at a time, the next one when this has been read: for a pipe that was shrunk to one
-	 * page.  Only with `pumped`. */
+	 * page.  Only with `is_fifo`. */
 	bool one_by_one;
 	uint64_t count; /* messages, then `ended`; 0: no limit */
 };
@@ -41,7 +41,7 @@ int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outl
 	       const struct outlet_events *events, void *owner);
 struct outlet *outlet_free(struct outlet *outlet);
 void outlet_start(struct outlet *outlet);
-void outlet_pump(struct outlet *outlet);
+void outlet_pump(struct outlet *outlet); /* write now what can be written */
 
 /* There is somebody to read (or not): without a reader nothing is written. At first there is. */
 void outlet_set_present(struct outlet *outlet, bool present);
