@@ -72,7 +72,7 @@ struct conn *conn_free(struct conn *conn); /* at once, without a Close */
  * those differ that need it.) */
 int conn_set_options(struct conn *conn, const struct conn_options *options);
 
-void conn_open(struct conn *conn);      /* from closed or failed: connect; else nothing */
+void conn_open(struct conn *conn);      /* connect now, unless it is doing so or is open */
 void conn_close(struct conn *conn, uint16_t code, const char *why); /* sends what is queued, then Close; stays closed */
 void conn_pause(struct conn *conn);     /* Close at once; what is queued waits for conn_open() */
 void conn_reconnect(struct conn *conn); /* drop what there is properly, connect again at once */

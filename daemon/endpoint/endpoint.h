@@ -26,8 +26,8 @@ struct endpoint_options {
 	char **access; /* "user:NAME[:read|:write]", "group:NAME..." */
 };
 
-/* Makes the directory and everything in it.  OPTIONS are borrowed.  On failure nothing is left
- * behind and *ret_path names what could not be made. */
+/* Makes the directory and everything in it.  OPTIONS are borrowed.  On failure *ret_path names what could
+ * not be made; FIFOs that stood there already stay. */
 int endpoints_new(struct endpoints **ret, int runtime_fd, struct arrivals *arrivals,
 		  struct conn *conn, const struct endpoint_options *options, const char **ret_path);
 /* KEEP: leave FIFOs in place, because people may be waiting in open() on them (the daemon ends and

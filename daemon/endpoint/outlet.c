@@ -266,14 +266,14 @@ static bool put_record(struct outlet *outlet, struct batch *batch, const struct 
 		return true;
 	}
 	r = encode(outlet, msg, &parts);
-	if (r == FRAME_ENCODED || r < 0)
+	if (r == FRAME_NOTHING)
+		return true;
+	if (r < 0 || parts_len(&parts) > COPY_MAX)
 		return false;
-	if (r == FRAME_PARTS) {
-		checkpoint(batch);
-		put_parts(to, &parts);
-		batch->len += parts_len(&parts);
-		batch->messages += counts(msg);
-	}
+	checkpoint(batch);
+	put_parts(to, &parts);
+	batch->len += parts_len(&parts);
+	batch->messages += counts(msg);
 	return true;
 }
 
@@ -309,7 +309,8 @@ static void settle_short_write(struct outlet *outlet, const struct batch *batch,
 	outlet->delivered += from->messages;
 	at = before = from->at;
 	while (cursor_read(&outlet->cursor, &at, &msg)) {
-		if (encode(outlet, &msg, &parts) == FRAME_PARTS) {
+		/* What was encoded before finds the memory for it again. */
+		if (encode(outlet, &msg, &parts) != FRAME_NOTHING) {
 			if (offset + parts_len(&parts) > written)
 				break;
 			offset += parts_len(&parts);

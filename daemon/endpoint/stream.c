@@ -43,7 +43,8 @@ struct client {
 	struct stream *stream;
 	int fd;
 	struct ucred peer;
-	struct intake *intake; /* NULL: may only read */
+	struct intake *intake; /* NULL: may only read; then this tells of its end: */
+	struct event *hangup;
 	struct outlet *outlet; /* NULL: may only write */
 	struct later leave;
 };
@@ -55,6 +56,8 @@ static struct client *client_free(struct client *client)
 	list_remove(&client->link);
 	later_cancel(&client->leave);
 	client->intake = intake_free(client->intake);
+	if (client->hangup)
+		event_free(client->hangup);
 	client->outlet = outlet_free(client->outlet);
 	if (client->fd >= 0)
 		close(client->fd);
@@ -80,6 +83,22 @@ static void client_intake_ended(void *owner)
 
 	if (!client->outlet || has_hung_up(client))
 		loop_later(&client->leave);
+}
+
+/* Whoever may only read is not read from; what he writes all the same stays with the kernel. */
+static void client_on_hangup(evutil_socket_t fd, short what, void *owner)
+{
+	(void)fd;
+	(void)what;
+	if (has_hung_up(owner))
+		client_free(owner);
+}
+
+static int watch_hangup(struct client *client)
+{
+	client->hangup = event_new(loop_base(), client->fd, EV_READ | EV_ET | EV_PERSIST,
+				   client_on_hangup, client);
+	return client->hangup && event_add(client->hangup, NULL) == 0 ? 0 : -ENOMEM;
 }
 
 static void client_intake_refused(void *owner, const char *problem, bool broken)
@@ -136,12 +155,14 @@ static int start_client(struct client *client)
 	if (allows(client, false))
 		r = outlet_new(&client->outlet, client->fd, stream->conn, &options, &outlet_events,
 			       client);
-	if (r == 0 && allows(client, true))
+	if (r == 0 && !allows(client, true))
+		r = watch_hangup(client);
+	else if (r == 0)
 		r = intake_new(&client->intake, client->fd, stream->conn, options.framing,
 			       options.type, &intake_events, client);
 	if (r < 0)
 		return r;
-	if (!client->outlet && !client->intake)
+	if (!client->outlet && client->hangup)
 		return -EACCES;
 	if (client->outlet)
 		outlet_start(client->outlet);
