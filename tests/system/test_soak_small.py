@@ -1,5 +1,6 @@
 """Small versions of the long runs: nothing grows, and idle costs nothing."""
 
+import os
 import time
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 import servers
 from harness import KIB, MEMORY_IS_REAL, eventually, section
 
-ROUNDS = 200
+ROUNDS = int(os.environ.get("WSPIPE_ROUNDS", "200"))
 
 
 @pytest.mark.timeout(120)

@@ -1,0 +1,111 @@
+"""The `access` key: who else may use a connection, by ACL and by the peer's credentials."""
+
+import os
+import socket
+import stat
+import subprocess
+
+import pytest
+
+from harness import eventually, scaled, section
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act as another user")
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def shared(daemon):
+    """A daemon whose directories others may search, as below /run/wspipe."""
+    os.makedirs(daemon.run_dir, exist_ok=True)
+    for path in (daemon.home, daemon.run_dir):
+        os.chmod(path, 0o755)
+    return daemon
+
+
+def as_nobody(script, **kw):
+    return subprocess.run(["bash", "-c", script], user=NOBODY, group=NOBODY, extra_groups=[],
+                          capture_output=True, text=True, timeout=scaled(20), **kw)
+
+
+def as_nobody_connected(path):
+    """A socket that `nobody` has connected to PATH (in a child, so its credentials count)."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    script = ("import array, socket, sys\n"
+              "s = socket.socket(socket.AF_UNIX)\n"
+              "s.connect(sys.argv[1])\n"
+              "o = socket.socket(fileno=0)\n"
+              "o.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [s.fileno()]))])\n")
+    child = subprocess.Popen(["/usr/bin/python3", "-c", script, path], stdin=theirs, user=NOBODY,
+                             group=NOBODY, extra_groups=[], stderr=subprocess.PIPE)
+    theirs.close()
+    ours.settimeout(scaled(10))
+    _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
+    ours.close()
+    child.communicate(timeout=scaled(10))
+    assert ancillary, "it could not connect"
+    fd = int.from_bytes(ancillary[0][2][:4], "little")
+    sock = socket.socket(fileno=fd)
+    sock.settimeout(scaled(10))
+    return sock
+
+
+def test_nobody_else_without_it(shared, echo):
+    """"everybody else but the owner is kept out (files are made 0600, directories 0700)"."""
+    shared.start(section("a", echo.url))
+    shared.wait_open("a")
+    directory = shared.path("a")
+    assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
+    assert as_nobody(f"cat {directory}/status").returncode != 0
+    assert as_nobody(f"echo x > {directory}/in").returncode != 0
+
+
+def test_both_directions(shared, echo):
+    """`user:NAME` may read and write, through FIFOs, files and the socket."""
+    shared.start(section("a", echo.url, "access = user:nobody"))
+    shared.wait_open("a")
+    directory = shared.path("a")
+    result = as_nobody(f"echo hello > {directory}/in && timeout {scaled(10)} head -n1 {directory}/out")
+    assert result.stdout == "hello\n", result
+    eventually(lambda: as_nobody(f"cat {directory}/last").stdout == "hello\n")
+    with as_nobody_connected(f"{directory}/sock") as sock:
+        sock.sendall(b"by socket\n")
+        assert sock.recv(100) == b"by socket\n"
+
+
+def test_read_only(shared, echo):
+    """`:read` gives one direction: what such a client writes is not sent, and it is missed when it goes."""
+    shared.start(section("a", echo.url, "access = user:nobody:read"))
+    shared.wait_open("a")
+    directory = shared.path("a")
+    assert as_nobody(f"echo x > {directory}/in").returncode != 0
+    with as_nobody_connected(f"{directory}/sock") as sock:
+        sock.sendall(b"not allowed\n")
+        shared.put("a", "from the owner")
+        assert sock.recv(100) == b"from the owner\n"
+        assert len(shared.readers("a", "sock")) == 1
+    eventually(lambda: not shared.readers("a", "sock"), what="it is gone")
+    assert shared.status("a")["sent"]["messages"] == 1
+
+
+def test_write_only(shared, echo):
+    """`:write` likewise."""
+    shared.start(section("a", echo.url, "access = user:nobody:write"))
+    shared.wait_open("a")
+    directory = shared.path("a")
+    assert as_nobody(f"cat {directory}/status").returncode != 0
+    with shared.open_out("a") as out:
+        assert as_nobody(f"echo written > {directory}/in").returncode == 0
+        assert out.line() == "written"
+
+
+def test_taken_away_by_a_reload(shared, echo):
+    """A reload narrows it: who was let in by the old configuration is not by the new one."""
+    shared.start(section("a", echo.url, "access = user:nobody"))
+    shared.wait_open("a")
+    directory = shared.path("a")
+    assert as_nobody(f"cat {directory}/status").returncode == 0
+    shared.write_config(section("a", echo.url))
+    assert shared.reload().code == 0
+    assert as_nobody(f"cat {directory}/status").returncode != 0
+    assert as_nobody(f"echo x > {directory}/in").returncode != 0
