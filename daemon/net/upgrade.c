@@ -208,7 +208,8 @@ int upgrade_request(struct buf *out, const struct url *url, const struct upgrade
 		       "Sec-WebSocket-Version: 13\r\n"
 		       "Sec-WebSocket-Key: %s\r\n",
 		       url->target, url->host_field, ret_key);
-	/* permessage-deflate would be offered here. */
+	if (r >= 0 && options->compress != DEFLATE_NO)
+		r = buf_append_str(out, "Sec-WebSocket-Extensions: " DEFLATE_OFFER "\r\n");
 	if (r >= 0)
 		r = upgrade_put_subprotocols(out, options->subprotocols);
 	if (r >= 0)
@@ -310,18 +311,21 @@ static int upgrade_check_key(const struct http_head *head, const char *key, stru
 	return 0;
 }
 
-/* 5: only what was offered.  Nothing is; an empty field is no extension. */
-static int upgrade_check_extensions(const struct http_head *head, struct cause *ret_cause)
+/* 5: only what was offered, once; an empty field is no extension. */
+static int upgrade_check_extensions(const struct http_head *head,
+				    const struct upgrade_options *options,
+				    struct deflate_terms *ret, struct cause *ret_cause)
 {
+	const char *problem = "it uses an extension that was not offered:", *member;
 	struct http_position position = {0};
-	const char *member;
 	size_t len;
 
-	while (http_list_next(head, "Sec-WebSocket-Extensions", &position, &member, &len))
-		if (len > 0)
-			return upgrade_fault_shown(
-				ret_cause, "it uses an extension that was not offered:", member,
-				len);
+	*ret = (struct deflate_terms){0};
+	while (http_list_next(head, "Sec-WebSocket-Extensions", &position, &member, &len)) {
+		if (len > 0 && (options->compress == DEFLATE_NO ||
+				deflate_judge(ret, member, len, &problem) < 0))
+			return upgrade_fault_shown(ret_cause, problem, member, len);
+	}
 	return 0;
 }
 
@@ -351,7 +355,8 @@ static int upgrade_check_subprotocols(const struct http_head *head,
 }
 
 int upgrade_accept(const struct http_head *head, const struct upgrade_options *options,
-		   const char *key, const char **ret_subprotocol, struct cause *ret_cause)
+		   const char *key, const char **ret_subprotocol,
+		   struct deflate_terms *ret_terms, struct cause *ret_cause)
 {
 	const char *subprotocol;
 	int r = upgrade_check_switch(head, ret_cause);
@@ -359,7 +364,7 @@ int upgrade_accept(const struct http_head *head, const struct upgrade_options *o
 	if (r >= 0)
 		r = upgrade_check_key(head, key, ret_cause);
 	if (r >= 0)
-		r = upgrade_check_extensions(head, ret_cause);
+		r = upgrade_check_extensions(head, options, ret_terms, ret_cause);
 	if (r >= 0)
 		r = upgrade_check_subprotocols(head, options, &subprotocol, ret_cause);
 	if (r >= 0)

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/cause.h"
+#include "codec/deflate.h"
 #include "codec/http.h"
 #include "codec/url.h"
 
@@ -14,6 +15,7 @@ struct upgrade_options {
 	char **subprotocols; /* tokens, in order of preference */
 	char *origin, *user_agent, *cookie;
 	char *user; /* "name:password" for Basic; or NULL: the URL's */
+	int compress; /* enum deflate_use: is permessage-deflate offered */
 };
 
 enum { UPGRADE_KEY_LEN = 24 };
@@ -27,10 +29,11 @@ int upgrade_check_subprotocol(const char *name, const char **ret_problem);
 int upgrade_request(struct buf *out, const struct url *url, const struct upgrade_options *options,
 		    char ret_key[UPGRADE_KEY_LEN + 1]);
 
-/* Judge a whole head with status 101: 0 and the subprotocol chosen (points into options, or NULL);
- * -EPROTO with *ret_cause. */
+/* Judge a whole head with status 101: 0 with the subprotocol chosen (points into options, or NULL)
+ * and what was agreed about compression; -EPROTO with *ret_cause. */
 int upgrade_accept(const struct http_head *head, const struct upgrade_options *options,
-		   const char *key, const char **ret_subprotocol, struct cause *ret_cause);
+		   const char *key, const char **ret_subprotocol,
+		   struct deflate_terms *ret_terms, struct cause *ret_cause);
 
 /* Any other final status: the cause to tell, with Location, challenges, Retry-After. */
 void upgrade_refused(const struct http_head *head, uint64_t wall_us, struct cause *ret_cause);

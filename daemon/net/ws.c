@@ -1,18 +1,9 @@
-/* ws - the message layer of RFC 6455 above wslay's frame API.
+/* ws - the message layer of RFC 6455 above wslay's frame API: the opening handshake, what is received,
+ * the close, and the one ping.  Sending is wsout's, joining fragments is assembly's.
  *
- * Why not wslay's event API : it refuses close codes 1012 to 1014, drops messages
- * that were queued before a Close, checks UTF-8 byte by byte, and holds memory that no limit
- * bounds. Why not its wslay_frame_send(): that masks byte by byte at 0.7 ns each and copies twice
- * more, which alone costs more than all the rest of sending; so frames are encoded and masked here,
- * straight into the transport's buffer.  wslay knows the frame headers of what comes in, no more.
- *
- * Positions.  Between the fragments of a large message pings, pongs and a Close may pass, so where
- * in the byte stream a message will end is not known when it is sent.  Our owner therefore counts
- * only the bytes of data frames, where the end is known at once; `gaps` keep what must be
- * subtracted from the transport's position, until the socket has taken it.
- *
- * Room.  Data leaves WS_CONTROL_ROOM of tx free, pongs stop when tx is half full: so a ping or a
- * Close always finds room, and a server that pings without reading costs nothing. */
+ * Why not wslay's event API: it refuses close codes 1012 to 1014, drops messages that were queued
+ * before a Close, checks UTF-8 byte by byte, and holds memory that no limit bounds.  wslay knows the
+ * frame headers of what comes in, no more. */
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
@@ -26,25 +17,19 @@
 
 #include "base/buf.h"
 #include "base/loop.h"
+#include "codec/deflate.h"
 #include "codec/utf8.h"
+#include "net/assembly.h"
 #include "net/closecode.h"
-#include "net/gaps.h"
-#include "net/mask.h"
 #include "net/transport.h"
 #include "net/ws.h"
+#include "net/wsout.h"
 
 enum {
-	WS_CONTROL_MAX = 125, /* RFC 6455 5.5 */
-	WS_HEADER_MAX = 14,
-	WS_CONTROL_ROOM = 1024,
 	WS_INTERIM_MAX = 8, /* answers 1xx before the one that counts */
 	WS_HEAD_STEP = 4096,
-	WS_BELIEVE_BYTES = 1024 * 1024, /* of an announced length: so much is allocated at once */
-	WS_KEEP_BYTES = 64 * 1024, /* a larger buffer for messages is given back at once */
 	WS_FLUSH_ROUNDS = 8,
-	WS_LINGER_MS = 1000,       /* for the server to end the stream when all has been said */
-	WS_FIN = 0x80,
-	WS_MASKED = 0x80,
+	WS_LINGER_MS = 1000, /* for the server to end the stream when all has been said */
 };
 
 enum ws_state {
@@ -62,15 +47,14 @@ struct ws {
 	const struct ws_options *options;
 	const struct ws_events *events;
 	void *owner;
-	char *subprotocol; /* a copy: the options may go when we are open */
+	char *subprotocol; /* copies: the options may go when we are open */
+	char *compression;
 	struct later later; /* `ended` */
 	struct timer linger;
 	struct cause cause; /* why it ends, as soon as that is known */
 	uint8_t state;
 	bool paused;
 	bool dry;        /* the transport had no more bytes for wslay */
-	bool dirty;      /* tx holds frames that nobody but us will flush */
-	bool close_sent; /* ... or at least encoded */
 	uint16_t peer_code;
 
 	/* the handshake; then what stood behind its head, until wslay has taken it */
@@ -82,24 +66,11 @@ struct ws {
 	uint64_t frame_left;
 	size_t unparsed; /* bytes that wslay has taken, and not given back in frames */
 	bool in_frame;
-	uint8_t kind; /* 0: no message is unfinished */
 	uint8_t ctl_len;
-	uint8_t ctl[WS_CONTROL_MAX +
-		    1]; /* a control frame's payload; in the end that of the Close */
-	uint32_t fragments;
-	struct utf8 utf8; /* complete between messages */
-	struct buf message;
+	uint8_t ctl[WSOUT_CONTROL_MAX + 1]; /* a control frame's payload; in the end the Close's */
+	struct assembly in;
 
-	/* sending */
-	struct mask mask;
-	const uint8_t *out; /* what is still to be encoded of a large message */
-	size_t out_left;
-	uint8_t out_opcode; /* of its next fragment */
-	uint8_t held;       /* opcode of a control frame that waits: pong or Close; 0: none */
-	uint8_t held_len;
-	uint8_t held_data[WS_CONTROL_MAX];
-	uint64_t queued, encoded; /* positions: promised, and in tx */
-	struct gaps gaps;         /* all that is in the transport's stream and no data frame */
+	struct wsout out;
 
 	/* the one ping */
 	bool ping_outstanding, ping_left;
@@ -116,79 +87,6 @@ static bool ws_receiving(const struct ws *ws)
 	return (ws->state == WS_OPEN || ws->state == WS_CLOSING) && !ws->paused;
 }
 
-/* --- encoding ------------------------------------------------------------------------------- */
-
-static size_t ws_header_len(size_t len)
-{
-	return (len <= 125 ? 2 : len <= UINT16_MAX ? 4 : 10) + MASK_KEY_LEN;
-}
-
-static size_t ws_frame_len(size_t len)
-{
-	return ws_header_len(len) + len;
-}
-
-/* The first two to ten bytes, length in its shortest form (5.2). */
-static void ws_encode_header(uint8_t *out, uint8_t first, size_t len)
-{
-	*out++ = first;
-	if (len <= 125) {
-		*out = WS_MASKED | (uint8_t)len;
-	} else if (len <= UINT16_MAX) {
-		uint16_t len16 = htobe16((uint16_t)len);
-
-		*out++ = WS_MASKED | 126;
-		memcpy(out, &len16, sizeof(len16));
-	} else {
-		uint64_t len64 = htobe64(len);
-
-		*out++ = WS_MASKED | 127;
-		memcpy(out, &len64, sizeof(len64));
-	}
-}
-
-/* BURST: see mask_key().  -ENOBUFS, -ENOMEM: nothing was taken, try again; other errors: no random
- * bytes, nothing may ever be sent again. */
-static int ws_put_frame(struct ws *ws, bool burst, uint8_t first, const uint8_t *data, size_t len)
-{
-	size_t header = ws_header_len(len);
-	uint8_t key[MASK_KEY_LEN], *tail;
-	int r = transport_reserve(ws->transport, header + len, &tail);
-
-	if (r < 0)
-		return r;
-	r = mask_key(&ws->mask, burst, key);
-	if (r < 0)
-		return r;
-	ws_encode_header(tail, first, len);
-	memcpy(tail + header - MASK_KEY_LEN, key, MASK_KEY_LEN);
-	if (len > 0)
-		mask_copy(tail + header, data, len, key);
-	transport_commit(ws->transport, header + len);
-	return 0;
-}
-
-static unsigned ws_gaps_room(struct ws *ws)
-{
-	gaps_retire(&ws->gaps, transport_written(ws->transport));
-	return gaps_room(&ws->gaps, transport_committed(ws->transport));
-}
-
-static int ws_put_control(struct ws *ws, uint8_t opcode, const uint8_t *data, size_t len)
-{
-	uint64_t start = transport_committed(ws->transport);
-	int r;
-
-	if (ws_gaps_room(ws) == 0)
-		return -ENOBUFS;
-	r = ws_put_frame(ws, false, WS_FIN | opcode, data, len);
-	if (r < 0)
-		return r;
-	gaps_add(&ws->gaps, start, ws_frame_len(len));
-	ws->dirty = true;
-	return 0;
-}
-
 /* Something here, not at the server, makes it impossible to go on. */
 static void ws_break(struct ws *ws, int error, const char *what)
 {
@@ -196,64 +94,12 @@ static void ws_break(struct ws *ws, int error, const char *what)
 	ws_enter(ws, WS_ENDED);
 }
 
-/* --- control frames that wait, and large messages ------------------------------------------- */
-
-/* Two gaps are kept back for our ping and our Close. */
-static bool ws_pong_may_go(struct ws *ws)
-{
-	return transport_room(ws->transport) >= TRANSPORT_TX_MAX / 2 && ws_gaps_room(ws) > 2;
-}
-
-static void ws_send_held(struct ws *ws)
-{
-	if (ws_put_control(ws, ws->held, ws->held_data, ws->held_len) < 0)
-		return; /* it stays, until `writable` */
-	if (ws->held == WSLAY_CONNECTION_CLOSE)
-		ws->close_sent = true;
-	ws->held = 0;
-}
-
-static void ws_hold(struct ws *ws, uint8_t opcode, const uint8_t *data, size_t len)
-{
-	ws->held = opcode;
-	ws->held_len = (uint8_t)len;
-	memcpy(ws->held_data, data, len);
-}
-
-static void ws_encode_fragments(struct ws *ws)
-{
-	while (ws->out_left > 0) {
-		size_t len = ws->out_left < WS_SEND_FRAGMENT ? ws->out_left : WS_SEND_FRAGMENT;
-		uint8_t fin = len == ws->out_left ? WS_FIN : 0;
-		int r;
-
-		if (transport_room(ws->transport) < len + WS_HEADER_MAX + WS_CONTROL_ROOM)
-			return;
-		r = ws_put_frame(ws, true, fin | ws->out_opcode, ws->out, len);
-		if (r == -ENOBUFS)
-			return;
-		if (r < 0) {
-			ws_break(ws, -r, "cannot send");
-			return;
-		}
-		ws->out += len;
-		ws->out_left -= len;
-		ws->out_opcode = WSLAY_CONTINUATION_FRAME;
-		ws->encoded += ws_frame_len(len);
-		ws->dirty = true;
-	}
-}
-
-/* All that waits and fits, in the order that the rules want: pong, fragments, Close. */
 static void ws_fill(struct ws *ws)
 {
-	if (ws->state == WS_ENDED)
-		return;
-	if (ws->held == WSLAY_PONG && ws_pong_may_go(ws))
-		ws_send_held(ws);
-	ws_encode_fragments(ws);
-	if (ws->held == WSLAY_CONNECTION_CLOSE && ws->out_left == 0)
-		ws_send_held(ws);
+	int r = ws->state == WS_ENDED ? 0 : wsout_fill(&ws->out);
+
+	if (r < 0)
+		ws_break(ws, -r, "cannot send");
 }
 
 static void ws_note_ping_left(struct ws *ws)
@@ -270,17 +116,17 @@ static void ws_note_ping_left(struct ws *ws)
 void ws_flush(struct ws *ws)
 {
 	for (int i = 0; ws->state != WS_ENDED; i++) {
-		ws->dirty = false;
+		ws->out.dirty = false;
 		transport_flush(ws->transport);
 		ws_note_ping_left(ws);
-		if (ws->out_left == 0 && !ws->held)
+		if (!wsout_waits(&ws->out))
 			return;
 		if (i == WS_FLUSH_ROUNDS) {
 			transport_ask_writable(ws->transport);
 			return;
 		}
 		ws_fill(ws);
-		if (!ws->dirty)
+		if (!ws->out.dirty)
 			return;
 	}
 }
@@ -306,8 +152,7 @@ static void ws_enter(struct ws *ws, enum ws_state state)
 	ws->state = state;
 	if (state < WS_CLOSED)
 		return;
-	ws->out_left = 0; /* no data behind a Close (5.5.1) */
-	ws->held = 0;
+	wsout_drop(&ws->out); /* no data behind a Close (5.5.1) */
 	if (state == WS_ENDED) {
 		timer_cancel(&ws->linger);
 		transport_pause(ws->transport);
@@ -337,9 +182,8 @@ __attribute__((format(printf, 3, 4))) static bool ws_fail(struct ws *ws, uint16_
 	vsnprintf(text + 2, sizeof(text) - 2, format, args);
 	va_end(args);
 	cause_set(&ws->cause, class, code, "%s (closed with %u)", text + 2, (unsigned)code);
-	if (!ws->close_sent &&
-	    ws_put_control(ws, WSLAY_CONNECTION_CLOSE, (uint8_t *)text, 2 + strlen(text + 2)) == 0)
-		ws->close_sent = true;
+	if (!ws->out.close_sent) /* should there be no memory, there is no Close */
+		wsout_put_control(&ws->out, WSOUT_CLOSE, (uint8_t *)text, 2 + strlen(text + 2));
 	ws_enter(ws, WS_FAILED);
 	ws_flush(ws);
 	transport_shutdown(ws->transport);
@@ -363,7 +207,7 @@ static void ws_explain_close(struct ws *ws)
 		  "%s: %u%s%s%s%s%s",
 		  asked ? "closed on request, the server said" : "server closed",
 		  (unsigned)ws->peer_code, *name ? " " : "", name, *reason ? ": " : "", reason,
-		  ws->kind ? " (in the middle of a message)" : "");
+		  ws->in.kind ? " (in the middle of a message)" : "");
 }
 
 /* The transport has ended before that. */
@@ -398,7 +242,7 @@ static void ws_hold_close(struct ws *ws, uint16_t code, const char *reason)
 		len = WS_REASON_MAX - utf8_tail((const uint8_t *)reason, WS_REASON_MAX);
 	if (len > 0)
 		memcpy(data + 2, reason, len);
-	ws_hold(ws, WSLAY_CONNECTION_CLOSE, data, code > 0 ? 2 + len : 0);
+	wsout_hold_close(&ws->out, data, code > 0 ? 2 + len : 0);
 }
 
 void ws_close(struct ws *ws, uint16_t code, const char *reason)
@@ -429,11 +273,8 @@ void ws_abort(struct ws *ws, const struct cause *cause)
 
 static void ws_take_ping(struct ws *ws)
 {
-	if (ws->close_sent || ws->held == WSLAY_CONNECTION_CLOSE)
-		return;
-	ws_hold(ws, WSLAY_PONG, ws->ctl, ws->ctl_len); /* only the newest counts (5.5.3) */
-	if (ws_pong_may_go(ws))
-		ws_send_held(ws);
+	if (!wsout_is_closing(&ws->out))
+		wsout_pong(&ws->out, ws->ctl, ws->ctl_len); /* only the newest counts (5.5.3) */
 }
 
 static uint64_t ws_clock_us(void)
@@ -483,9 +324,9 @@ static void ws_take_close(struct ws *ws)
 	ws->peer_code = code;
 	ws->ctl[len] = '\0';
 	ws_explain_close(ws);
-	ws->out_left = 0;
-	if (!ws->close_sent && ws->held != WSLAY_CONNECTION_CLOSE)
-		ws_hold(ws, WSLAY_CONNECTION_CLOSE, ws->ctl, len < 2 ? len : 2);
+	wsout_drop_data(&ws->out);
+	if (!wsout_is_closing(&ws->out))
+		wsout_hold_close(&ws->out, ws->ctl, len < 2 ? len : 2);
 	ws_fill(ws);
 	if (ws->state < WS_CLOSED)
 		ws_enter(ws, WS_CLOSED);
@@ -508,112 +349,57 @@ static void ws_take_control(struct ws *ws, const struct wslay_frame_iocb *chunk)
 
 /* --- receiving: messages -------------------------------------------------------------------- */
 
-static bool ws_not_utf8(struct ws *ws)
+static bool ws_refuse_message(struct ws *ws)
 {
-	return ws_fail(ws, CLOSECODE_INVALID, "the server sent text that is not UTF-8");
-}
+	const struct assembly *in = &ws->in;
 
-static void ws_deliver(struct ws *ws, const uint8_t *data, size_t len)
-{
-	struct msg msg = {
-		.kind = ws->kind,
-		.time_us = loop_wall_us(),
-		.data = data,
-		.len = len,
-	};
-
-	ws->kind = 0;
-	ws->events->message(ws->owner, &msg);
-}
-
-static void ws_deliver_assembled(struct ws *ws)
-{
-	if (ws->kind == MSG_TEXT && !utf8_complete(&ws->utf8)) {
-		ws_not_utf8(ws);
-		return;
-	}
-	ws_deliver(ws, buf_head(&ws->message), buf_len(&ws->message));
-	buf_clear(&ws->message);
-	if (ws->message.size > WS_KEEP_BYTES)
-		buf_done(&ws->message);
+	if (in->refused == CLOSECODE_TOO_BIG)
+		return ws_fail(ws, in->refused, "the server %s (more than %zu bytes)", in->problem,
+			       in->bytes.max);
+	return ws_fail(ws, in->refused, "the server %s%s%s", in->problem, *in->detail ? ": " : "",
+		       in->detail);
 }
 
 static void ws_take_data(struct ws *ws, const struct wslay_frame_iocb *chunk)
 {
-	bool last = chunk->fin && !ws->in_frame;
-	int r;
+	struct msg msg = {.kind = 0};
+	int r = assembly_take(&ws->in, chunk->data, chunk->data_length, chunk->fin && !ws->in_frame,
+			      &msg);
 
-	if (last && buf_len(&ws->message) == 0) { /* whole in one chunk: the way of most messages */
-		if (ws->kind == MSG_TEXT && !utf8_valid(chunk->data, chunk->data_length))
-			ws_not_utf8(ws);
-		else
-			ws_deliver(ws, chunk->data, chunk->data_length);
-		return;
-	}
-	if (ws->kind == MSG_TEXT && !utf8_feed(&ws->utf8, chunk->data, chunk->data_length)) {
-		ws_not_utf8(ws);
-		return;
-	}
-	/* Grows with what has come, whatever length was announced. */
-	r = buf_append(&ws->message, chunk->data, chunk->data_length);
-	if (r < 0)
+	if (r == ASSEMBLY_WHOLE) {
+		msg.time_us = loop_wall_us();
+		ws->events->message(ws->owner, &msg);
+		assembly_clear(&ws->in);
+	} else if (r == ASSEMBLY_REFUSED) {
+		ws_refuse_message(ws);
+	} else if (r < 0) {
 		ws_break(ws, -r, "cannot hold a message");
-	else if (last)
-		ws_deliver_assembled(ws);
+	}
 }
 
-/* A message that will not come in one chunk: make room for it, but do not believe everything. */
-static bool ws_expect(struct ws *ws, uint64_t len)
+/* Of a frame that is not masked; wslay has refused lengths that are not in their shortest form. */
+static size_t ws_header_len(uint64_t len)
 {
-	uint8_t *tail;
-	int r;
-
-	if (len <= WS_HEAD_STEP)
-		return true;
-	r = buf_reserve(&ws->message, len < WS_BELIEVE_BYTES ? (size_t)len : WS_BELIEVE_BYTES, &tail);
-	if (r < 0)
-		ws_break(ws, -r, "cannot hold a message");
-	return r >= 0;
-}
-
-static bool ws_begin_data(struct ws *ws, const struct wslay_frame_iocb *frame)
-{
-	if (frame->opcode == WSLAY_CONTINUATION_FRAME) {
-		if (!ws->kind)
-			return ws_fail(ws, CLOSECODE_PROTOCOL,
-				       "the server continued a message that it had not begun");
-		if (++ws->fragments > WS_FRAGMENTS_MAX)
-			return ws_fail(ws, CLOSECODE_POLICY,
-				       "the server cut a message into more than %d fragments",
-				       (int)WS_FRAGMENTS_MAX);
-	} else {
-		if (ws->kind)
-			return ws_fail(ws, CLOSECODE_PROTOCOL,
-				       "the server began a message inside of another");
-		ws->kind = frame->opcode; /* enum msg_kind has the same values */
-		ws->fragments = 1;
-	}
-	if (frame->payload_length > buf_room(&ws->message))
-		return ws_fail(ws, CLOSECODE_TOO_BIG,
-			       "the server sent more than %zu bytes in a message", ws->message.max);
-	return ws_expect(ws, frame->payload_length);
+	return len <= 125 ? 2 : len <= UINT16_MAX ? 4 : 10;
 }
 
 static bool ws_begin_frame(struct ws *ws, const struct wslay_frame_iocb *frame)
 {
 	if (frame->mask)
 		return ws_fail(ws, CLOSECODE_PROTOCOL, "the server masked a frame");
-	/* permessage-deflate would allow RSV1 on the first frame of a message here. */
-	if (frame->rsv)
+	/* RSV1: a compressed message begins (RFC 7692 6). */
+	if (frame->rsv && (frame->rsv != WSLAY_RSV1_BIT || !ws->in.inflater ||
+			   wslay_is_ctrl_frame(frame->opcode)))
 		return ws_fail(ws, CLOSECODE_PROTOCOL, "the server set reserved bits in a frame");
 	ws->frame_left = frame->payload_length;
-	ws->unparsed -= ws_header_len(frame->payload_length) - MASK_KEY_LEN;
+	ws->unparsed -= ws_header_len(frame->payload_length);
 	ws->ctl_len = 0;
 	switch (frame->opcode) {
 	case WSLAY_CONTINUATION_FRAME:
 	case WSLAY_TEXT_FRAME:
 	case WSLAY_BINARY_FRAME:
-		return ws_begin_data(ws, frame);
+		return assembly_begin(&ws->in, frame->opcode, frame->rsv, frame->payload_length) ||
+		       ws_refuse_message(ws);
 	case WSLAY_CONNECTION_CLOSE:
 	case WSLAY_PING:
 	case WSLAY_PONG:
@@ -705,6 +491,18 @@ static void ws_refuse(struct ws *ws, const char *problem)
 	ws_enter(ws, WS_ENDED);
 }
 
+static int ws_agree(struct ws *ws, const struct deflate_terms *terms)
+{
+	char text[DEFLATE_TERMS_MAX];
+	int r = assembly_inflate(&ws->in, terms);
+
+	if (r >= 0 && ws->options->upgrade.compress == DEFLATE_BOTH)
+		r = wsout_compress(&ws->out, terms);
+	deflate_describe(terms, text);
+	ws->compression = strdup(text);
+	return r;
+}
+
 static void ws_take_head(struct ws *ws, const struct http_head *head)
 {
 	if (head->status < 200 && head->status != 101) {
@@ -718,10 +516,18 @@ static void ws_take_head(struct ws *ws, const struct http_head *head)
 		ws_enter(ws, WS_ENDED);
 		return;
 	}
+	struct deflate_terms terms;
 	const char *subprotocol;
+	int r;
 
-	if (upgrade_accept(head, &ws->options->upgrade, ws->key, &subprotocol, &ws->cause) < 0) {
+	if (upgrade_accept(head, &ws->options->upgrade, ws->key, &subprotocol, &terms,
+			   &ws->cause) < 0) {
 		ws_enter(ws, WS_ENDED);
+		return;
+	}
+	r = terms.agreed ? ws_agree(ws, &terms) : 0;
+	if (r < 0) {
+		ws_break(ws, -r, "cannot compress");
 		return;
 	}
 	ws->subprotocol = subprotocol ? strdup(subprotocol) : NULL;
@@ -778,18 +584,12 @@ static void ws_read_head(struct ws *ws)
 static int ws_send_request(struct ws *ws, const struct url *url)
 {
 	struct buf head;
-	uint8_t *tail;
 	int r;
 
 	buf_init(&head, HTTP_HEAD_MAX);
 	r = upgrade_request(&head, url, &ws->options->upgrade, ws->key);
 	if (r >= 0)
-		r = transport_reserve(ws->transport, buf_len(&head), &tail);
-	if (r >= 0) {
-		memcpy(tail, buf_head(&head), buf_len(&head));
-		transport_commit(ws->transport, buf_len(&head));
-		gaps_add(&ws->gaps, 0, transport_committed(ws->transport));
-	}
+		r = wsout_put_head(&ws->out, &head);
 	if (head.data)
 		explicit_bzero(head.data, head.size); /* it has passwords and tokens */
 	buf_done(&head);
@@ -818,7 +618,7 @@ static void ws_transport_readable(void *owner)
 	ws_pump(ws);
 	if (ws->state == WS_CLOSED || ws->state == WS_FAILED)
 		ws_discard(ws);
-	if (ws->dirty)
+	if (ws->out.dirty)
 		ws_flush_own(ws);
 }
 
@@ -832,7 +632,7 @@ static void ws_transport_writable(void *owner)
 	ws_fill(ws);
 	if (ws->state == WS_OPEN || ws->state == WS_CLOSING)
 		ws->events->drained(ws->owner);
-	if (ws->dirty)
+	if (ws->out.dirty)
 		ws_flush_own(ws);
 }
 
@@ -863,7 +663,6 @@ static const struct transport_events ws_transport_events = {
 int ws_start(struct ws **ret, struct transport *transport, const struct url *url,
 	     const struct ws_options *options, const struct ws_events *events, void *owner)
 {
-	uint64_t max = options->max_message_bytes;
 	struct ws *ws = calloc(1, sizeof(*ws));
 	int r;
 
@@ -876,7 +675,8 @@ int ws_start(struct ws **ret, struct transport *transport, const struct url *url
 	ws->events = events;
 	ws->owner = owner;
 	buf_init(&ws->head, HTTP_HEAD_MAX);
-	buf_init(&ws->message, max < SIZE_MAX / 2 ? (size_t)max : SIZE_MAX / 2);
+	assembly_init(&ws->in, options->max_message_bytes);
+	wsout_init(&ws->out, transport);
 	later_init(&ws->later, ws_on_later, ws);
 	r = timer_init(&ws->linger, ws_linger_due, ws);
 	if (r >= 0)
@@ -900,75 +700,53 @@ struct ws *ws_free(struct ws *ws)
 	later_cancel(&ws->later);
 	timer_done(&ws->linger);
 	buf_done(&ws->head);
-	buf_done(&ws->message);
-	mask_done(&ws->mask);
+	assembly_done(&ws->in);
+	wsout_done(&ws->out);
 	free(ws->subprotocol);
+	free(ws->compression);
 	free(ws);
 	return NULL;
 }
 
 uint64_t ws_written(const struct ws *ws)
 {
-	return gaps_position(&ws->gaps, transport_written(ws->transport));
+	return wsout_written(&ws->out);
 }
 
 uint64_t ws_queued(const struct ws *ws)
 {
-	return ws->queued;
+	return ws->out.queued;
 }
 
 bool ws_writable(const struct ws *ws)
 {
-	return ws->state == WS_OPEN && ws->out_left == 0 &&
-	       transport_room(ws->transport) >= WS_SEND_WHOLE + WS_HEADER_MAX + WS_CONTROL_ROOM;
-}
-
-/* Where a message ends that begins here, cut into fragments as ws_encode_fragments() does. */
-static size_t ws_fragments_len(size_t len)
-{
-	size_t rest = len % WS_SEND_FRAGMENT;
-
-	return len / WS_SEND_FRAGMENT * ws_frame_len(WS_SEND_FRAGMENT) +
-	       (rest > 0 ? ws_frame_len(rest) : 0);
-}
-
-static void ws_send_large(struct ws *ws, const struct msg *msg)
-{
-	ws->queued += ws_fragments_len(msg->len);
-	ws->out = msg->data;
-	ws->out_left = msg->len;
-	ws->out_opcode = msg->kind;
-	ws_encode_fragments(ws);
+	return ws->state == WS_OPEN && wsout_writable(&ws->out);
 }
 
 int ws_send(struct ws *ws, const struct msg *msg, uint64_t *ret_end)
 {
+	int r;
+
 	assert(ws_writable(ws));
 	assert(msg->kind == MSG_TEXT || msg->kind == MSG_BINARY);
-	if (msg->len > WS_SEND_WHOLE) {
-		ws_send_large(ws, msg);
-	} else {
-		int r = ws_put_frame(ws, true, WS_FIN | msg->kind, msg->data, msg->len);
-
-		if (r < 0) {
-			if (r != -ENOMEM && r != -ENOBUFS)
-				ws_break(ws, -r, "cannot send");
-			return r;
-		}
-		ws->queued += ws_frame_len(msg->len);
-		ws->encoded = ws->queued;
+	r = wsout_send(&ws->out, msg);
+	if (r < 0) {
+		if (r != -ENOMEM && r != -ENOBUFS)
+			ws_break(ws, -r, "cannot send");
+		return r;
 	}
-	*ret_end = ws->queued;
+	*ret_end = ws->out.queued;
+	if (wsout_waits(&ws->out))
+		ws_fill(ws);
 	return 0;
 }
 
 /* Give back what only a busy connection needs. */
 static void ws_rest(struct ws *ws)
 {
-	if (ws->encoded == ws->ping_mark) /* nothing was sent since the last ping */
-		mask_done(&ws->mask);
-	if (!ws->kind)
-		buf_trim(&ws->message);
+	if (ws->out.encoded == ws->ping_mark) /* nothing was sent since the last ping */
+		wsout_rest(&ws->out);
+	assembly_rest(&ws->in);
 }
 
 void ws_ping(struct ws *ws)
@@ -979,12 +757,12 @@ void ws_ping(struct ws *ws)
 		return;
 	ws_rest(ws);
 	payload = htobe64(ws->ping_count + 1);
-	if (ws_put_control(ws, WSLAY_PING, (uint8_t *)&payload, sizeof(payload)) < 0)
+	if (wsout_put_control(&ws->out, WSOUT_PING, (uint8_t *)&payload, sizeof(payload)) < 0)
 		return; /* tx is as full as can be, or there is no memory: next time */
 	ws->ping_count++;
 	ws->ping_outstanding = true;
 	ws->ping_left = false;
-	ws->ping_mark = ws->encoded;
+	ws->ping_mark = ws->out.encoded;
 	ws->ping_end = transport_committed(ws->transport);
 	ws->ping_sent_us = ws_clock_us();
 	ws_flush_own(ws);
@@ -1026,6 +804,11 @@ void ws_resume(struct ws *ws)
 const char *ws_subprotocol(const struct ws *ws)
 {
 	return ws->subprotocol ? ws->subprotocol : "";
+}
+
+const char *ws_compression(const struct ws *ws)
+{
+	return ws->compression ? ws->compression : "";
 }
 
 const char *ws_address(const struct ws *ws)

@@ -90,6 +90,7 @@ void ws_pause(struct ws *ws); /* stop reading, at once after the message being d
 void ws_resume(struct ws *ws);
 
 const char *ws_subprotocol(const struct ws *ws); /* "" if none */
+const char *ws_compression(const struct ws *ws); /* "permessage-deflate; ..." as agreed, "" if not */
 const char *ws_address(const struct ws *ws);
 const char *ws_tls(const struct ws *ws);
 /* The peer's Close, once there was one: its code (1005: none; 0: no Close yet) and reason. */

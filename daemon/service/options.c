@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/strv.h"
+#include "codec/deflate.h"
 #include "codec/frame.h"
 #include "codec/http.h"
 #include "codec/url.h"
@@ -444,6 +445,7 @@ static const struct option_type time_ms = {false, set_time, equal_number, NULL};
 static const char *const family_words[] = {"any", "ipv4", "ipv6", NULL};
 static const char *const tls_words[] = {"1.2", "1.3", NULL};
 static const char *const reconnect_words[] = {"always", "on-failure", "never", NULL};
+static const char *const compress_words[] = {"no", "receive", "both", NULL};
 static const char *const type_words[] = {"text", "binary", NULL};
 static const char *const overflow_words[] = {"drop", "block", NULL};
 static const char *const level_words[] = {"error", "warning", "info", "debug", NULL};
@@ -490,6 +492,8 @@ const struct option option_table[] = {
 	 .help = "host:port to dial instead of the url's", .check = check_connect_to},
 	{"address-family", &word, CONN(dial.address_family), "any", REDIAL,
 	 .help = "kind of addresses to use", .words = family_words},
+	{"compress", &word, REQUEST(compress), "receive", REDIAL,
+	 .help = "which way messages may be compressed", .words = compress_words, .first = DEFLATE_NO},
 	/* the endpoints' decoders have it as their bound */
 	{"max-message", &size, CONN(ws.max_message_bytes), "16M", REDIAL | ENDPOINTS,
 	 .help = "longest message", .min = 1, .max = INT32_MAX},
@@ -545,7 +549,7 @@ _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too
 
 /* In the manual's plan, but not in this version. */
 static const char *const later_keys[] = {
-	"header-file", "token-file", "token-command", "pin", "proxy", "compress", "max-redirects",
+	"header-file", "token-file", "token-command", "pin", "proxy", "max-redirects",
 	"latest", "latest-max", "on-open-file", "login", "expect", "file", "file-max", "file-keep",
 	"persist", "resend", "id", "reply-id", "id-type", "interim", "not-reply", "preset",
 	"replies", "request-timeout", "on-message", "on-state", NULL,

@@ -101,7 +101,8 @@ static int put_link(struct buf *out, struct conn *conn)
 
 	r = put_text(out, "subprotocol", ws ? ws_subprotocol(ws) : NULL);
 	if (r >= 0)
-		r = put_text(out, "compression", "none");
+		r = put_text(out, "compression",
+			     ws && *ws_compression(ws) ? ws_compression(ws) : "none");
 	if (r >= 0)
 		r = put_text(out, "tls", ws ? ws_tls(ws) : NULL);
 	if (r >= 0)

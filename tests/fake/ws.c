@@ -352,6 +352,12 @@ const char *ws_subprotocol(const struct ws *ws)
 	return "";
 }
 
+const char *ws_compression(const struct ws *ws)
+{
+	(void)ws;
+	return "";
+}
+
 const char *ws_address(const struct ws *ws)
 {
 	(void)ws;

@@ -214,6 +214,8 @@ static void test_check_header(void)
 
 static const char *chosen;
 static struct cause cause;
+static int compress; /* enum deflate_use */
+static struct deflate_terms terms;
 
 /* The example of RFC 6455 1.3. */
 #define RFC_KEY "dGhlIHNhbXBsZSBub25jZQ=="
@@ -222,7 +224,7 @@ static struct cause cause;
 
 static int judge_for(const char *fields, char **protocols)
 {
-	const struct upgrade_options options = {.subprotocols = protocols};
+	const struct upgrade_options options = {.subprotocols = protocols, .compress = compress};
 	const char *problem;
 	struct http_head head;
 	char text[2048];
@@ -231,7 +233,7 @@ static int judge_for(const char *fields, char **protocols)
 	CHECK_EQ(http_parse_head(&head, (uint8_t *)text, strlen(text), &problem), HTTP_DONE);
 	chosen = "untouched";
 	cause = (struct cause){0};
-	return upgrade_accept(&head, &options, RFC_KEY, &chosen, &cause);
+	return upgrade_accept(&head, &options, RFC_KEY, &chosen, &terms, &cause);
 }
 
 static void refuse(const char *fields, char **protocols)
