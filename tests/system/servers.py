@@ -4,6 +4,7 @@ aria2, each on a free port of the loopback device, started for one test and ende
 import asyncio
 import functools
 import http.server
+import json
 import os
 import pathlib
 import queue
@@ -336,7 +337,7 @@ class NodeEcho(Process):
 const { WebSocketServer } = require('ws');
 const server = new WebSocketServer({ host: '127.0.0.1', port: +process.argv[2],
                                      maxPayload: 64 * 1024 * 1024,
-                                     perMessageDeflate: process.argv[3] === 'deflate' });
+                                     perMessageDeflate: JSON.parse(process.argv[3]) });
 server.on('connection', (ws, request) => {
     ws.on('error', () => {});
     if (request.url === '/hello') ws.send('hello from node');
@@ -346,13 +347,14 @@ process.on('SIGTERM', () => process.exit(0));
 """
 
     def __init__(self, home, deflate=False):
+        """deflate: the perMessageDeflate option of ws (a dict, or a bool)."""
         super().__init__(home)
         self.deflate = deflate
 
     def command(self):
         script = self.home / "echo.js"
         script.write_text(self.SCRIPT)
-        return ["node", str(script), str(self.port), "deflate" if self.deflate else "plain"]
+        return ["node", str(script), str(self.port), json.dumps(self.deflate)]
 
     def environment(self):
         # Debian keeps its modules here; an npm installation beside the tests goes first.

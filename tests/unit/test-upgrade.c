@@ -355,8 +355,45 @@ static void test_refused(void)
 	CHECK(strstr(cause.text, ", Location: xxx"));
 }
 
+/* --- permessage-deflate --------------------------------------------------------------------- */
+
+#define EXTENSION "Sec-WebSocket-Extensions: "
+
+static void test_compression(void)
+{
+	struct upgrade_options options = {.compress = DEFLATE_RECEIVE};
+
+	CHECK_EQ(make_request("ws://example.org/", &options), 0);
+	CHECK(has_line(EXTENSION "permessage-deflate; client_max_window_bits"));
+	CHECK_EQ(count("Sec-WebSocket-"), 3);
+	options.compress = DEFLATE_BOTH;
+	CHECK_EQ(make_request("ws://example.org/", &options), 0);
+	CHECK(has_line(EXTENSION "permessage-deflate; client_max_window_bits"));
+
+	compress = DEFLATE_RECEIVE;
+	CHECK_EQ(judge_for(SWITCH ACCEPT, NULL), 0);
+	CHECK(!terms.agreed);
+	CHECK_EQ(judge_for(SWITCH ACCEPT EXTENSION "\r\n", NULL), 0);
+	CHECK(!terms.agreed);
+	CHECK_EQ(judge_for(SWITCH ACCEPT EXTENSION "permessage-deflate\r\n", NULL), 0);
+	CHECK(terms.agreed);
+	CHECK_EQ(judge_for(SWITCH ACCEPT EXTENSION ", permessage-deflate; "
+						   "server_max_window_bits=\"12\"\r\n", NULL), 0);
+	CHECK_EQ(terms.server_bits, 12);
+	refuse(SWITCH ACCEPT EXTENSION "permessage-deflate, permessage-deflate\r\n", NULL);
+	refuse(SWITCH ACCEPT EXTENSION "permessage-deflate\r\n" EXTENSION "permessage-deflate\r\n",
+	       NULL);
+	CHECK(strstr(cause.text, "twice: 'permessage-deflate'"));
+	refuse(SWITCH ACCEPT EXTENSION "permessage-deflate, x-webkit-deflate-frame\r\n", NULL);
+	CHECK(strstr(cause.text, "not offered: 'x-webkit-deflate-frame'"));
+	refuse(SWITCH ACCEPT EXTENSION "permessage-deflate; server_max_window_bits=7\r\n", NULL);
+	compress = DEFLATE_NO;
+	refuse(SWITCH ACCEPT EXTENSION "permessage-deflate\r\n", NULL);
+}
+
 int main(void)
 {
+	test_compression();
 	test_request();
 	test_request_options();
 	test_request_injection();
