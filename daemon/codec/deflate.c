@@ -17,12 +17,12 @@
 
 enum {
 	DEFLATE_WINDOW_BITS = 15,
-	DEFLATE_STEP = 16 * 1024,     /* of output, between two looks at the limit */
-	DEFLATE_BOUNDARY = 128,       /* in z_stream.data_type: right behind a block */
-	DEFLATER_LEVEL = 3,           /* the best of the fast ones */
-	DEFLATER_WINDOW_BITS = 13,    /* 64 KiB of state instead of 256, for 2 % */
+	DEFLATE_STEP = 16 * 1024,  /* of output, between two looks at the limit */
+	DEFLATE_BOUNDARY = 128,    /* in z_stream.data_type: right behind a block */
+	DEFLATER_LEVEL = 3,        /* the best of the fast ones */
+	DEFLATER_WINDOW_BITS = 13, /* 64 KiB of state instead of 256, for 2 % */
 	DEFLATER_MEM_LEVEL = 6,
-	DEFLATER_PIECE = 64 * 1024,   /* of input, between two looks at the gain */
+	DEFLATER_PIECE = 64 * 1024, /* of input, between two looks at the gain */
 	DEFLATER_KEEP_BYTES = 64 * 1024,
 };
 
@@ -168,7 +168,7 @@ void deflate_describe(const struct deflate_terms *terms, char ret_text[DEFLATE_T
 
 struct inflater {
 	z_stream z;
-	bool awake;  /* z is initialised */
+	bool awake; /* z is initialised */
 	bool forgets;
 	bool inside; /* it has bytes since the message, or the stream in it, has begun */
 };
@@ -279,8 +279,8 @@ static int inflater_run(struct inflater *inflater, const uint8_t *data, size_t l
 }
 
 /* A message of no bytes, or whose last byte ended a final block, is met in the wild although both
- * should have one more byte.  The tail would leave zlib in the middle of a block there, and the next
- * message would be found broken. */
+ * should have one more byte.  The tail would leave zlib in the middle of a block there, and the
+ * next message would be found broken. */
 static int inflater_end(struct inflater *inflater, struct buf *out, const char **ret_problem)
 {
 	int r;
@@ -357,9 +357,9 @@ static bool deflater_wake(struct deflater *deflater)
 	if (deflater->awake)
 		return deflateReset(&deflater->z) == Z_OK;
 	memset(&deflater->z, 0, sizeof(deflater->z));
-	deflater->awake = deflateInit2(&deflater->z, DEFLATER_LEVEL, Z_DEFLATED,
-				       -deflater->window_bits, DEFLATER_MEM_LEVEL,
-				       Z_DEFAULT_STRATEGY) == Z_OK;
+	deflater->awake =
+		deflateInit2(&deflater->z, DEFLATER_LEVEL, Z_DEFLATED, -deflater->window_bits,
+			     DEFLATER_MEM_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK;
 	return deflater->awake;
 }
 

@@ -64,8 +64,9 @@ struct deflater *deflater_free(struct deflater *deflater);
 
 /* DEFLATER_PACKED: the message is the *ret_len bytes at *ret, good until the next call.
  * DEFLATER_PLAIN: send it as it is; it is too short or too long, would not become shorter, there is
- * no memory, or the terms leave us no way (zlib cannot do 8 window bits).  Each message stands alone:
- * no message's length tells anything of those before, and one that was packed need not be sent. */
+ * no memory, or the terms leave us no way (zlib cannot do 8 window bits).  Each message stands
+ * alone: no message's length tells anything of those before, and one that was packed need not be
+ * sent. */
 enum { DEFLATER_PLAIN, DEFLATER_PACKED };
 int deflater_pack(struct deflater *deflater, const uint8_t *data, size_t len, const uint8_t **ret,
 		  size_t *ret_len);

@@ -1,4 +1,4 @@
-/* assembly - see the header.  Most messages come in one piece, which is then not even copied. */
+/* assembly - see the header.  Here is what takes more than one piece, or must be inflated. */
 #include <errno.h>
 
 #include "codec/deflate.h"
@@ -7,16 +7,16 @@
 #include "net/ws.h"
 
 enum {
-	ASSEMBLY_CHUNK_BYTES = 4096, /* what the frame layer gives at once */
-	ASSEMBLY_BELIEVE_BYTES = 1024 * 1024, /* of an announced length: so much is allocated at once */
-	ASSEMBLY_KEEP_BYTES = 64 * 1024,      /* a larger buffer is given back at once */
+	ASSEMBLY_BELIEVE_BYTES =
+		1024 * 1024,             /* of an announced length: so much is allocated at once */
+	ASSEMBLY_KEEP_BYTES = 64 * 1024, /* a larger buffer is given back at once */
 };
 
 void assembly_init(struct assembly *assembly, uint64_t max_message_bytes)
 {
 	*assembly = (struct assembly){.kind = 0};
-	buf_init(&assembly->bytes, max_message_bytes < SIZE_MAX / 2 ? (size_t)max_message_bytes
-								    : SIZE_MAX / 2);
+	buf_init(&assembly->bytes,
+		 max_message_bytes < SIZE_MAX / 2 ? (size_t)max_message_bytes : SIZE_MAX / 2);
 }
 
 void assembly_done(struct assembly *assembly)
@@ -56,18 +56,19 @@ static bool refuse_frame(struct assembly *assembly, uint16_t code, const char *p
 	return false;
 }
 
-/* Make room for what will not come in one chunk, but do not believe everything.  Without memory it is
- * when the bytes come that this is told. */
+/* Make room for what will not come in one chunk, but do not believe everything.  Without memory it
+ * is when the bytes come that this is told. */
 static void expect(struct assembly *assembly, uint64_t len)
 {
 	uint8_t *tail;
 
 	if (len > ASSEMBLY_CHUNK_BYTES)
 		buf_reserve(&assembly->bytes,
-			    len < ASSEMBLY_BELIEVE_BYTES ? (size_t)len : ASSEMBLY_BELIEVE_BYTES, &tail);
+			    len < ASSEMBLY_BELIEVE_BYTES ? (size_t)len : ASSEMBLY_BELIEVE_BYTES,
+			    &tail);
 }
 
-bool assembly_begin(struct assembly *assembly, uint8_t opcode, bool compressed,
+bool assembly_judge(struct assembly *assembly, uint8_t opcode, bool compressed,
 		    uint64_t payload_bytes)
 {
 	if (opcode == 0) {
@@ -96,13 +97,13 @@ bool assembly_begin(struct assembly *assembly, uint8_t opcode, bool compressed,
 	return true;
 }
 
-static int whole(struct assembly *assembly, const uint8_t *data, size_t len, struct msg *ret)
+static int add_plain(struct assembly *assembly, const uint8_t *data, size_t len, bool last)
 {
-	ret->kind = assembly->kind;
-	ret->data = data;
-	ret->len = len;
-	assembly->kind = 0;
-	return ASSEMBLY_WHOLE;
+	if (assembly->kind == MSG_TEXT &&
+	    (!utf8_feed(&assembly->utf8, data, len) || (last && !utf8_complete(&assembly->utf8))))
+		return refuse_text(assembly);
+	/* Grows with what has come, whatever length was announced. */
+	return buf_append(&assembly->bytes, data, len);
 }
 
 /* What stands behind HAD is new. */
@@ -122,40 +123,39 @@ static bool is_text_so_far(struct assembly *assembly, size_t had, bool last)
 static int add_compressed(struct assembly *assembly, const uint8_t *data, size_t len, bool last)
 {
 	const char *detail = "";
+	size_t had = buf_len(&assembly->bytes);
 	int r = inflater_feed(assembly->inflater, data, len, last, &assembly->bytes, &detail);
 
+	assembly->inflated += buf_len(&assembly->bytes) - had;
 	if (r == -ENOBUFS)
 		return refuse_bytes(assembly, CLOSECODE_TOO_BIG, "sent a message that is too long",
 				    "");
 	if (r == -EPROTO)
 		return refuse_bytes(assembly, CLOSECODE_INVALID,
 				    "sent a compressed message that is broken", detail);
+	if (r == 0 && assembly->kind == MSG_TEXT && !is_text_so_far(assembly, had, last))
+		return refuse_text(assembly);
 	return r;
 }
 
-int assembly_take(struct assembly *assembly, const uint8_t *data, size_t len, bool last,
-		  struct msg *ret)
+int assembly_add(struct assembly *assembly, const uint8_t *data, size_t len, bool last,
+		 struct msg *ret)
 {
-	bool is_text = assembly->kind == MSG_TEXT;
-	size_t had = buf_len(&assembly->bytes);
-	int r;
+	int r = assembly->compressed ? add_compressed(assembly, data, len, last)
+				     : add_plain(assembly, data, len, last);
 
-	if (last && had == 0 && !assembly->compressed) /* the way of most messages */
-		return is_text && !utf8_valid(data, len) ? refuse_text(assembly) :
-							   whole(assembly, data, len, ret);
-	/* Grows with what has come, whatever length was announced. */
-	r = assembly->compressed ? add_compressed(assembly, data, len, last) :
-				   buf_append(&assembly->bytes, data, len);
 	if (r != 0)
 		return r;
-	if (is_text && !is_text_so_far(assembly, had, last))
-		return refuse_text(assembly);
 	if (!last)
 		return ASSEMBLY_MORE;
-	return whole(assembly, buf_head(&assembly->bytes), buf_len(&assembly->bytes), ret);
+	ret->kind = assembly->kind;
+	ret->data = buf_head(&assembly->bytes);
+	ret->len = buf_len(&assembly->bytes);
+	assembly->kind = 0;
+	return ASSEMBLY_WHOLE;
 }
 
-void assembly_clear(struct assembly *assembly)
+void assembly_forget(struct assembly *assembly)
 {
 	buf_clear(&assembly->bytes);
 	if (assembly->bytes.size > ASSEMBLY_KEEP_BYTES)

@@ -29,6 +29,7 @@ enum {
 	WS_INTERIM_MAX = 8, /* answers 1xx before the one that counts */
 	WS_HEAD_STEP = 4096,
 	WS_FLUSH_ROUNDS = 8,
+	WS_INFLATE_BYTES = 4 * 1024 * 1024, /* in one turn: then the others have theirs */
 	WS_LINGER_MS = 1000, /* for the server to end the stream when all has been said */
 };
 
@@ -50,6 +51,7 @@ struct ws {
 	char *subprotocol; /* copies: the options may go when we are open */
 	char *compression;
 	struct later later; /* `ended` */
+	struct later again; /* goes on reading */
 	struct timer linger;
 	struct cause cause; /* why it ends, as soon as that is known */
 	uint8_t state;
@@ -457,6 +459,21 @@ static void ws_free_frames(struct ws *ws)
 	ws->frames = NULL;
 }
 
+/* A read of 256 KiB may stand for 256 MiB that were compressed. */
+static void ws_yield(struct ws *ws)
+{
+	transport_pause(ws->transport);
+	loop_later(&ws->again);
+}
+
+static void ws_on_again(void *owner)
+{
+	struct ws *ws = owner;
+
+	if (!ws->paused && ws->state != WS_ENDED)
+		transport_resume(ws->transport);
+}
+
 /* Frames are taken until the transport has no more, or somebody says stop.  WANT_READ does not mean
  * that there are no more bytes: wslay says so after each read that left a header unfinished. */
 static void ws_pump(struct ws *ws)
@@ -468,8 +485,15 @@ static void ws_pump(struct ws *ws)
 		ws_break(ws, -r, "cannot read frames");
 		return;
 	}
+	ws->in.inflated = 0;
 	while (ws_receiving(ws)) {
-		ssize_t n = wslay_frame_recv(ws->frames, &chunk);
+		ssize_t n;
+
+		if (ws->in.inflated > WS_INFLATE_BYTES) {
+			ws_yield(ws);
+			return;
+		}
+		n = wslay_frame_recv(ws->frames, &chunk);
 
 		if (n >= 0)
 			ws_take_chunk(ws, &chunk);
@@ -678,6 +702,7 @@ int ws_start(struct ws **ret, struct transport *transport, const struct url *url
 	assembly_init(&ws->in, options->max_message_bytes);
 	wsout_init(&ws->out, transport);
 	later_init(&ws->later, ws_on_later, ws);
+	later_init(&ws->again, ws_on_again, ws);
 	r = timer_init(&ws->linger, ws_linger_due, ws);
 	if (r >= 0)
 		r = ws_send_request(ws, url);
@@ -698,6 +723,7 @@ struct ws *ws_free(struct ws *ws)
 	transport_free(ws->transport);
 	ws_free_frames(ws);
 	later_cancel(&ws->later);
+	later_cancel(&ws->again);
 	timer_done(&ws->linger);
 	buf_done(&ws->head);
 	assembly_done(&ws->in);

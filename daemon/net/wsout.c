@@ -4,9 +4,10 @@
  * alone costs more than all the rest of sending.
  *
  * Between the fragments of a large message pings, pongs and a Close may pass, so where in the byte
- * stream a message will end is not known when it is sent.  Only the bytes of data frames are counted
- * therefore, where the end is known at once (a compressed message is compressed as a whole, first);
- * `gaps` keep what must be subtracted from the transport's position, until the socket has taken it. */
+ * stream a message will end is not known when it is sent.  Only the bytes of data frames are
+ * counted therefore, where the end is known at once (a compressed message is compressed as a whole,
+ * first); `gaps` keep what must be subtracted from the transport's position, until the socket has
+ * taken it. */
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
@@ -233,7 +234,8 @@ int wsout_send(struct wsout *out, const struct msg *msg)
 	size_t len = msg->len;
 	int r;
 
-	if (out->deflater && deflater_pack(out->deflater, data, len, &data, &len) == DEFLATER_PACKED)
+	if (out->deflater &&
+	    deflater_pack(out->deflater, data, len, &data, &len) == DEFLATER_PACKED)
 		first |= WSOUT_RSV1;
 	if (len > WS_SEND_WHOLE) {
 		wsout_begin_large(out, first, data, len);

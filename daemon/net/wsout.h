@@ -2,11 +2,11 @@
  * the transport's buffer, and the positions of what is sent.
  *
  * Positions count the bytes of data frames only (see ws.h).  Data leaves WSOUT_CONTROL_ROOM of the
- * buffer free, pongs stop when it is half full: so a ping or a Close always finds room, and a server
- * that pings without reading costs nothing.
+ * buffer free, pongs stop when it is half full: so a ping or a Close always finds room, and a
+ * server that pings without reading costs nothing.
  *
- * Functions that return an int: 0; -ENOBUFS, -ENOMEM: nothing was taken, try again; any other error:
- * there are no random bytes, nothing may ever be sent again. */
+ * Functions that return an int: 0; -ENOBUFS, -ENOMEM: nothing was taken, try again; any other
+ * error: there are no random bytes, nothing may ever be sent again. */
 #ifndef NET_WSOUT_H
 #define NET_WSOUT_H
 
@@ -29,7 +29,12 @@ enum {
 	WSOUT_CONTROL_ROOM = 1024,
 };
 
-enum wsout_opcode { WSOUT_CONTINUATION = 0x0, WSOUT_CLOSE = 0x8, WSOUT_PING = 0x9, WSOUT_PONG = 0xa };
+enum wsout_opcode {
+	WSOUT_CONTINUATION = 0x0,
+	WSOUT_CLOSE = 0x8,
+	WSOUT_PING = 0x9,
+	WSOUT_PONG = 0xa
+};
 
 struct wsout {
 	struct transport *transport; /* the ws's */
@@ -55,8 +60,8 @@ int wsout_compress(struct wsout *out, const struct deflate_terms *terms);
 
 int wsout_put_head(struct wsout *out, const struct buf *head); /* the handshake's; first of all */
 
-/* See ws_writable() and ws_send(), but for the state, which is the ws's.  A large message only begins
- * to wait here: wsout_fill(). */
+/* See ws_writable() and ws_send(), but for the state, which is the ws's.  A large message only
+ * begins to wait here: wsout_fill(). */
 bool wsout_writable(const struct wsout *out);
 int wsout_send(struct wsout *out, const struct msg *msg);
 

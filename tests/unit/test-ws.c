@@ -1995,7 +1995,7 @@ static void test_deflated(void)
 			} else {
 				while (next_frame(&frame)) {
 					if (frame.first == 0x8a) /* the ping's payload as it was */
-						CHECK(memcmp(frame.data, HELLO + 1, 7) == 0);
+						CHECK(memcmp(frame.data, &HELLO[1], 7) == 0);
 					free(frame.data);
 				}
 				expect_alive();
@@ -2109,6 +2109,38 @@ static void test_deflate_limit(void)
 			stop();
 		}
 	}
+	free(zeros);
+}
+
+/* D31: many that just fit, in one read: all come, but not in one turn of the loop; D32: none after a
+ * pause. */
+static void test_deflate_flood(void)
+{
+	enum { COUNT = 100 };
+	const size_t limit = 1 << 20;
+	uint8_t *zeros = calloc(1, limit);
+	size_t len;
+
+	CHECK(zeros);
+	agree(DEFLATE_RECEIVE, "permessage-deflate; server_no_context_takeover");
+	start_open();
+	len = pack(packed, sizeof(packed), zeros, limit - 1);
+	for (int i = 0; i < COUNT; i++)
+		feed_frame(0xc2, packed, len);
+	CHECK(fake_transport_turn(f.transport));
+	CHECK(f.messages > 0 && f.messages < 10);
+	f.pauses = true;
+	run_laters();
+	CHECK(fake_transport_turn(f.transport));
+	len = f.messages;
+	settle();
+	CHECK_EQ(f.messages, len);
+	f.pauses = false;
+	ws_resume(f.ws);
+	settle();
+	CHECK_EQ(f.messages, COUNT);
+	expect_alive();
+	stop();
 	free(zeros);
 }
 
@@ -2337,6 +2369,7 @@ int main(void)
 	test_deflate_answers();
 	test_deflate_limit();
 	test_deflate_utf8();
+	test_deflate_flood();
 	test_deflate_sent();
 	test_deflate_sent_slowly();
 	return 0;
