@@ -231,9 +231,19 @@ static int inflater_renew(struct inflater *inflater)
 	return 0;
 }
 
+/* Bytes to make room for: what is allocated first, so that small messages do not make it grow. */
+static size_t inflater_room(const struct buf *out)
+{
+	size_t room = buf_room(out), ready = out->size - out->end;
+
+	if (ready > 0 && ready < room)
+		room = ready;
+	return room < DEFLATE_STEP ? room : DEFLATE_STEP;
+}
+
 static int inflater_step(struct inflater *inflater, struct buf *out, const char **ret_problem)
 {
-	size_t room = buf_room(out), step = room < DEFLATE_STEP ? room : DEFLATE_STEP;
+	size_t step = inflater_room(out);
 	z_stream *z = &inflater->z;
 	uint8_t beyond, *tail = &beyond; /* at the limit there must be no byte more */
 	int r = step > 0 ? buf_reserve(out, step, &tail) : 0;
