@@ -18,6 +18,7 @@
 #include "endpoint/access.h"
 #include "endpoint/endpoint.h"
 #include "net/dial.h"
+#include "net/proxy.h"
 #include "net/upgrade.h"
 #include "service/config.h"
 #include "service/options.h"
@@ -488,6 +489,9 @@ const struct option option_table[] = {
 	{"insecure", &boolean, TLS(insecure), "no", REDIAL, .help = "do not verify the server"},
 	{"connect-to", &string, CONN(dial.connect_to), NULL, REDIAL,
 	 .help = "host:port to dial instead of the url's", .check = check_connect_to},
+	{"proxy", &string, CONN(dial.proxy), "none", REDIAL,
+	 .help = "proxy to go through: http://, socks5:// or socks5h://", .check = proxy_check,
+	 .show = show_url},
 	{"address-family", &word, CONN(dial.address_family), "any", REDIAL,
 	 .help = "kind of addresses to use", .words = family_words},
 	/* the endpoints' decoders have it as their bound */
@@ -545,7 +549,7 @@ _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too
 
 /* In the manual's plan, but not in this version. */
 static const char *const later_keys[] = {
-	"header-file", "token-file", "token-command", "pin", "proxy", "compress", "max-redirects",
+	"header-file", "token-file", "token-command", "pin", "compress", "max-redirects",
 	"latest", "latest-max", "on-open-file", "login", "expect", "file", "file-max", "file-keep",
 	"persist", "resend", "id", "reply-id", "id-type", "interim", "not-reply", "preset",
 	"replies", "request-timeout", "on-message", "on-state", NULL,
@@ -725,6 +729,15 @@ static bool connect_to_socket(const struct section *section, char *problem)
 	       bad(problem, "connect-to cannot be used with a ws+unix: url");
 }
 
+static bool proxy_to_socket(const struct section *section, char *problem)
+{
+	const struct conn_options *conn = &section->conn;
+
+	return proxy_wanted(conn->dial.proxy) && conn->url &&
+	       strncasecmp(conn->url, "ws+unix:", 8) == 0 &&
+	       bad(problem, "proxy cannot be used with a ws+unix: url");
+}
+
 static bool delay_above_max(const struct section *section, char *problem)
 {
 	return section->conn.reconnect_delay_ms > section->conn.reconnect_max_ms &&
@@ -793,6 +806,7 @@ void options_check(const struct section *section,
 	} rules[] = {
 		{"key", key_without_cert},
 		{"connect-to", connect_to_socket},
+		{"proxy", proxy_to_socket},
 		{"reconnect-delay", delay_above_max},
 		{"on-open", greeting_not_text},
 		{"on-open", greeting_too_long},
