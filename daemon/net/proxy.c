@@ -295,11 +295,13 @@ static void proxy_refused_http(struct proxy *proxy, const struct http_head *head
 	char more[96] = "";
 	const struct http_field *after = NULL;
 	size_t reason = head->reason_len < PROXY_SHOWN_MAX ? head->reason_len : PROXY_SHOWN_MAX;
+	/* tinyproxy says 401 where a password is wrong. */
+	bool is_denied = head->status == PROXY_UNAUTHORISED || head->status == 401;
 	struct cause cause;
 
-	if (head->status == PROXY_UNAUTHORISED && proxy->address->user)
+	if (is_denied && proxy->address->user)
 		snprintf(more, sizeof(more), " (it refuses our user and password)");
-	else if (head->status == PROXY_UNAUTHORISED)
+	else if (is_denied)
 		proxy_list_schemes(head, more, sizeof(more));
 	cause_set(&cause, CAUSE_PROXY, head->status, "proxy %s answered HTTP %d%s%.*s%s",
 		  proxy->address->name, head->status, reason ? " " : "", (int)reason,
