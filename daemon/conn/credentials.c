@@ -180,7 +180,7 @@ static const char *check_token(char *text, size_t len, bool first_line)
 		return "gave no token: it is empty";
 	return http_is_value(text, len)
 		       ? NULL
-		       : "gave a token with a line break, a control character, or a blank at an end";
+		       : "gave a token with a line break, control character, or blank at an end";
 }
 
 static int read_token(const struct credentials *credentials, struct buf *out, struct cause *cause)
@@ -304,7 +304,8 @@ static int make_greetings(struct making *making)
 	for (line = making->options->on_open; r == 0 && line && *line; line++)
 		r = take_greeting(making, *line, &problem);
 	if (r == -EINVAL)
-		cause_set(making->cause, CAUSE_LOCAL, EINVAL, "on-open, with its token, %s", problem);
+		cause_set(making->cause, CAUSE_LOCAL, EINVAL, "on-open, with its token, %s",
+			  problem);
 	if (r < 0)
 		return r;
 	return for_each_line(making, "on-open-file", making->options->credentials.on_open_file,

@@ -222,7 +222,7 @@ static void dial_won(struct dial *dial, int fd, const char *address)
 	r = proxy_start(&dial->proxy, fd, &dial->proxy_address, dial->target, dial->target_port,
 			&dial_proxy_events, dial);
 	if (r < 0)
-		dial_fail_local(dial, r == -ENOMEM ? ENOMEM : -r, "cannot ask the proxy");
+		dial_fail_local(dial, -r, "cannot ask the proxy");
 }
 
 /* ---- the race ---- */

@@ -261,7 +261,8 @@ static int proxy_ask_http(struct proxy *proxy)
 	r = buf_printf(&proxy->said,
 		       "CONNECT %s%s%s:%u HTTP/1.1\r\n"
 		       "Host: %s%s%s:%u\r\n",
-		       open, proxy->host, close, proxy->port, open, proxy->host, close, proxy->port);
+		       open, proxy->host, close, proxy->port, open, proxy->host, close,
+		       proxy->port);
 	if (r >= 0)
 		r = proxy_put_basic(proxy);
 	return r < 0 ? r : buf_append_str(&proxy->said, "\r\n");
@@ -456,7 +457,7 @@ static bool proxy_asked(struct proxy *proxy, int r)
 static bool proxy_take_method(struct proxy *proxy, const uint8_t *heard)
 {
 	if (heard[0] != SOCKS_VERSION) {
-		proxy_fail_bad(proxy, heard[0] == 'H' ? "is an HTTP proxy, not one for SOCKS (http://)"
+		proxy_fail_bad(proxy, heard[0] == 'H' ? "is an HTTP proxy, not for SOCKS (http://)"
 				      : heard[0] == 4 || heard[0] == 0
 					      ? "speaks SOCKS 4 only"
 					      : "does not answer like a SOCKS proxy");
@@ -467,7 +468,7 @@ static bool proxy_take_method(struct proxy *proxy, const uint8_t *heard)
 	} else if (heard[1] == SOCKS_NO_METHOD) {
 		proxy_fail(proxy, PROXY_UNAUTHORISED, "%s",
 			   proxy->address->user ? "takes neither a password nor none"
-						: "does not let us in without a user and a password");
+						: "lets nobody in without a password");
 	} else {
 		proxy_fail(proxy, PROXY_BAD_ANSWER, "chose method %u, which was not offered",
 			   heard[1]);

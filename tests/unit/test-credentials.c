@@ -178,8 +178,8 @@ static void test_contents(void)
 		{"\n", NULL, "is empty"},
 		{"abc\n\n", NULL, "a line break"},
 		{"s3cret\nX: y", NULL, "a line break"},
-		{"s3cret\033[m", NULL, "a control character"},
-		{" s3cret", NULL, "a blank at an end"},
+		{"s3cret\033[m", NULL, "control character"},
+		{" s3cret", NULL, "blank at an end"},
 	};
 	char expected[200];
 
@@ -246,7 +246,7 @@ static void test_command(void)
 	options.credentials.token_command = (char *)"echo; echo s3cret";
 	fails(EINVAL, "token-command gave no token: it is empty");
 	options.credentials.token_command = (char *)"printf 's3cret\\0x'";
-	fails(EINVAL, "a control character");
+	fails(EINVAL, "control character");
 	options.credentials.token_command = (char *)"yes";
 	fails(EINVAL, "token-command printed too much");
 }

@@ -393,13 +393,13 @@ static void test_socks_password(void)
 	expect_failed(SOCKS_USER({HELLO_USER, BYTES("\5\377")}), PROXY_UNAUTHORISED,
 		      "takes neither a password nor none");
 	expect_failed(SOCKS({HELLO, BYTES("\5\377")}), PROXY_UNAUTHORISED,
-		      "does not let us in without a user and a password");
+		      "lets nobody in without a password");
 	expect_failed(SOCKS({HELLO, BYTES("\5\2")}), PROXY_BAD_ANSWER,
 		      "chose method 2, which was not offered");
 	expect_failed(SOCKS({HELLO, BYTES("\5\1")}), PROXY_BAD_ANSWER, "chose method 1");
 	expect_failed(SOCKS({HELLO, BYTES("\4\0")}), PROXY_BAD_ANSWER, "speaks SOCKS 4 only");
 	expect_failed(SOCKS({HELLO, BYTES("HTTP/1.1 400 Bad Request\r\n\r\n")}), PROXY_BAD_ANSWER,
-		      "is an HTTP proxy, not one for SOCKS");
+		      "is an HTTP proxy, not for SOCKS");
 	expect_failed(SOCKS({HELLO, BYTES("xy")}), PROXY_BAD_ANSWER, "like a SOCKS proxy");
 }
 
