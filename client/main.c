@@ -127,6 +127,8 @@ static int run(const struct verb *verb, struct options *options, int argc, char 
 		return EXIT_DONE;
 	}
 	r = check_words(verb, options);
+	if (r == 0 && (verb->bit & FOR_SETTINGS) && options_find_proxy(options) < 0)
+		r = EXIT_PEER;
 	return r ? r : verb->run(options);
 }
 

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "codec/frame.h"
+#include "codec/url.h"
 #include "print.h"
+#include "proxyenv.h"
 
 enum { FOR_ALL = -1 };
 
@@ -362,6 +364,33 @@ int options_parse(struct options *options, unsigned command, int argc, char **ar
 			return r < 0 ? r : 0;
 	}
 	return 0;
+}
+
+static struct setting *find_setting(struct options *options, const char *key)
+{
+	for (size_t i = 0; i < options->settings_n; i++) {
+		if (strcmp(options->settings[i].key, key) == 0)
+			return &options->settings[i];
+	}
+	return NULL;
+}
+
+int options_find_proxy(struct options *options)
+{
+	const char *word = options->words_n ? options->words[options->words_n - 1] : "";
+	struct setting *given = find_setting(options, "proxy");
+	const char *found, *problem;
+	struct url url;
+
+	if (given && strcmp(given->value, "env") != 0)
+		return 0;
+	if (url_parse(&url, word, &problem) < 0) /* a name; or what is wrong is told later */
+		return 0;
+	found = proxyenv_find(&url);
+	url_done(&url);
+	if (given)
+		given->value = found ? found : "none";
+	return found && !given ? add_setting(options, "proxy", found) : 0;
 }
 
 void options_done(struct options *options)

@@ -52,6 +52,9 @@ struct options { /* strings are argv's */
 int options_begin(struct options *options, int argc, char **argv);
 /* What stands behind it; COMMAND is one FOR_... bit.  0, or negative as above. */
 int options_parse(struct options *options, unsigned command, int argc, char **argv);
+/* What is known only when the line has been read: with a URL, `proxy` is what the environment says,
+ * unless one was given (--proxy env asks for it by name).  0, or negative as above. */
+int options_find_proxy(struct options *options);
 void options_done(struct options *options);
 
 /* The rows of this command, one a line. */

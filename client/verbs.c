@@ -109,7 +109,8 @@ static int check_name(const char *name)
 /* The daemon takes names of files only if they are absolute: its directory is another one. */
 static int fix_files(const struct options *options)
 {
-	static const char *const keys[] = {"cacert", "capath", "cert", "key"};
+	static const char *const keys[] = {"cacert",      "capath",     "cert",        "key",
+					   "header-file", "token-file", "on-open-file"};
 
 	for (size_t i = 0; i < options->settings_n; i++) {
 		struct setting *setting = &options->settings[i];

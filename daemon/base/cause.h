@@ -10,7 +10,7 @@ enum cause_class {
 	CAUSE_NONE,
 	CAUSE_DNS,      /* code: EAI_... */
 	CAUSE_CONNECT,  /* code: errno */
-	CAUSE_PROXY,    /* code: the proxy's status or reply */
+	CAUSE_PROXY,    /* code: the proxy's HTTP status or SOCKS reply, 0: none, 1000: a bad answer */
 	CAUSE_TLS,      /* code: X509_V_ERR_... where a certificate was refused, else 0 */
 	CAUSE_HTTP,     /* code: the status that was not 101, or 0 for an answer that breaks the rules */
 	CAUSE_PROTOCOL, /* code: the close code that we sent (RFC 6455 7.4.1) */

@@ -2,7 +2,7 @@
  *
  * States and what they own:
  *
- *	connecting	a dial, then a ws until its handshake is done; timer: connect-timeout
+ *	connecting	credentials being read, a dial, then a ws until its handshake is done; timer: connect-timeout
  *	open		a ws; timer: the next ping, or the wait for its pong
  *	closing		a ws; timer: close-timeout
  *	waiting		timer: the next attempt
@@ -66,9 +66,10 @@ struct conn {
 	bool was_open;     /* ever */
 	uint64_t progress; /* ws_written() when the close timer was last set */
 
+	struct credentials *credentials; /* of this attempt and session, where the options have some */
 	struct dial *dial;
 	struct ws *ws;
-	size_t greeted; /* of options->on_open, in this session */
+	size_t greeted; /* of on_open(), in this session */
 	struct spool *spool;
 	struct outbox *outbox;
 	struct retry retry;
@@ -184,6 +185,7 @@ static void conn_ws_opened(void *owner)
 	conn->peer_reason[0] = '\0';
 	conn->open_since_ms = loop_now_ms();
 	conn->greeted = 0;
+	credentials_forget_request(conn->credentials);
 	conn_enter(conn, CONN_OPEN);
 	log_info(conn->name, "open: %s%s%s%s%s", ws_address(conn->ws),
 		 *ws_tls(conn->ws) ? ", " : "", ws_tls(conn->ws),
@@ -311,7 +313,11 @@ static void conn_dial_connected(void *owner, struct transport *transport)
 	int r;
 
 	conn->dial = dial_free(conn->dial);
-	r = ws_start(&conn->ws, transport, &conn->url, &conn->options->ws, &ws_events, conn);
+	if (conn->credentials)
+		r = ws_start(&conn->ws, transport, credentials_url(conn->credentials),
+			     credentials_ws(conn->credentials), &ws_events, conn);
+	else
+		r = ws_start(&conn->ws, transport, &conn->url, &conn->options->ws, &ws_events, conn);
 	if (r == 0)
 		return;
 	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start the handshake: %s", strerror(-r));
@@ -332,11 +338,43 @@ static const struct dial_events dial_events = {
 	.failed = conn_dial_failed,
 };
 
-static void start_attempt(struct conn *conn)
+static void start_dial(struct conn *conn)
 {
 	struct cause cause;
-	int r;
+	int r = dial_start(&conn->dial, &conn->url, &conn->options->dial, &dial_events, conn);
 
+	if (r == 0)
+		return;
+	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start to connect: %s", strerror(-r));
+	conn_ended(conn, &cause);
+}
+
+static void conn_credentials_done(void *owner, const struct cause *cause)
+{
+	struct cause kept;
+
+	if (!cause) {
+		start_dial(owner);
+		return;
+	}
+	kept = *cause; /* it belongs to the credentials */
+	conn_ended(owner, &kept);
+}
+
+static void start_credentials(struct conn *conn)
+{
+	struct cause cause;
+	int r = credentials_start(&conn->credentials, conn->options, &conn->url,
+				  conn_credentials_done, conn);
+
+	if (r == 0)
+		return;
+	cause_set(&cause, CAUSE_LOCAL, -r, "cannot read the credentials: %s", strerror(-r));
+	conn_ended(conn, &cause);
+}
+
+static void start_attempt(struct conn *conn)
+{
 	conn->wanted = WANT_BY_POLICY;
 	conn->close_sent = false;
 	conn->settle = SETTLED;
@@ -346,11 +384,11 @@ static void start_attempt(struct conn *conn)
 	if (conn->url.tls && conn->options->dial.tls.insecure)
 		log_warning(conn->name, "the server's certificate is not verified (insecure = yes)");
 	timer_set(&conn->timer, conn->options->connect_timeout_ms);
-	r = dial_start(&conn->dial, &conn->url, &conn->options->dial, &dial_events, conn);
-	if (r == 0)
-		return;
-	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start to connect: %s", strerror(-r));
-	conn_ended(conn, &cause);
+	conn->credentials = credentials_free(conn->credentials);
+	if (credentials_needed(&conn->options->credentials))
+		start_credentials(conn);
+	else
+		start_dial(conn);
 }
 
 /* --- the end, and what then ----------------------------------------------------------------- */
@@ -413,6 +451,7 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 
 	conn->tried = true;
 	conn->cause = *cause;
+	conn->credentials = credentials_free(conn->credentials);
 	if (was_up)
 		spool_append(conn->spool, &mark);
 	if (conn->wanted == WANT_RECONNECT) {
@@ -434,7 +473,9 @@ static void give_up_connecting(struct conn *conn)
 
 	cause_set(&cause, CAUSE_TIMEOUT, 0, "timed out after %" PRIu64 " ms while %s",
 		  conn->options->connect_timeout_ms,
-		  conn->dial ? dial_step(conn->dial) : "waiting for the answer to the handshake");
+		  conn->dial ? dial_step(conn->dial)
+		  : conn->ws ? "waiting for the answer to the handshake"
+			     : "waiting for token-command");
 	if (conn->ws) {
 		ws_abort(conn->ws, &cause);
 		return;
@@ -546,9 +587,24 @@ static void conn_on_timer(void *owner)
 
 /* --- sending -------------------------------------------------------------------------------- */
 
+static char **on_open_of(const struct conn *conn)
+{
+	return conn->credentials ? credentials_on_open(conn->credentials) : conn->options->on_open;
+}
+
+/* Long ones must stay until they are written. */
+static void forget_greetings(struct conn *conn)
+{
+	char **on_open = on_open_of(conn);
+
+	if (conn->credentials && on_open && !on_open[conn->greeted] &&
+	    ws_written(conn->ws) == ws_queued(conn->ws))
+		credentials_forget_greetings(conn->credentials);
+}
+
 static bool next_to_send(struct conn *conn, struct msg *ret, bool *ret_queued)
 {
-	char **on_open = conn->options->on_open;
+	char **on_open = on_open_of(conn);
 
 	*ret_queued = false;
 	if (on_open && on_open[conn->greeted]) {
@@ -597,6 +653,7 @@ static bool flush_once(struct conn *conn)
 	}
 	ws_flush(conn->ws);
 	release_written(conn);
+	forget_greetings(conn);
 	return ws_writable(conn->ws) && next_to_send(conn, &msg, &queued);
 }
 
@@ -737,6 +794,7 @@ struct conn *conn_free(struct conn *conn)
 		list_remove(conn->watches.next);
 	conn->dial = dial_free(conn->dial);
 	conn->ws = ws_free(conn->ws);
+	conn->credentials = credentials_free(conn->credentials);
 	later_cancel(&conn->flush);
 	later_cancel(&conn->notify);
 	timer_done(&conn->timer);
@@ -754,9 +812,10 @@ struct conn *conn_free(struct conn *conn)
 /* The list may be another one, and shorter; then the service reconnects. */
 static void forget_greetings_that_went(struct conn *conn)
 {
+	char **on_open = on_open_of(conn);
 	size_t n = 0;
 
-	while (conn->options->on_open && conn->options->on_open[n] && n < conn->greeted)
+	while (on_open && on_open[n] && n < conn->greeted)
 		n++;
 	conn->greeted = n;
 }

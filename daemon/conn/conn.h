@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "base/msg.h"
 #include "codec/url.h"
+#include "conn/credentials.h"
 #include "conn/outbox.h"
 #include "conn/spool.h"
 #include "net/dial.h"
@@ -38,6 +39,7 @@ struct conn_options {
 	struct ws_options ws;
 	struct spool_options spool;
 	struct outbox_options outbox;
+	struct credentials_options credentials;
 	char **on_open; /* messages sent first at each open */
 	int type;       /* MSG_TEXT or MSG_BINARY: of on_open, and what endpoints send */
 	uint64_t connect_timeout_ms, close_timeout_ms;

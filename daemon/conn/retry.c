@@ -28,6 +28,16 @@ static const struct row {
 	{CAUSE_HTTP, 503, 503, SOON, 5000, 2500},
 	{CAUSE_HTTP, 500, 599, SOON, 0, 0},
 	{CAUSE_HTTP, 100, 499, SLOW, 0, 0},      /* 401, 403, 404, 410, redirects, 200, ... */
+	{CAUSE_PROXY, 2, 2, SLOW, 0, 0},         /* SOCKS: its rules forbid it */
+	{CAUSE_PROXY, 7, 8, SLOW, 0, 0},         /* SOCKS: it cannot do that */
+	{CAUSE_PROXY, 408, 408, SOON, 0, 0},
+	{CAUSE_PROXY, 425, 425, SOON, 0, 0},
+	{CAUSE_PROXY, 429, 429, SOON, 5000, 2500},
+	{CAUSE_PROXY, 503, 503, SOON, 5000, 2500},
+	{CAUSE_PROXY, 500, 599, SOON, 0, 0},
+	{CAUSE_PROXY, 300, 499, SLOW, 0, 0},     /* 407, 403, 404, redirects */
+	{CAUSE_PROXY, 101, 101, SLOW, 0, 0},     /* it took CONNECT for something else */
+	{CAUSE_PROXY, 1000, 1000, SLOW, 0, 0},   /* not a proxy of this kind */
 	{CAUSE_TLS, 0, 1 << 30, SLOW, 0, 0},     /* certificates; not TLS at all */
 	{CAUSE_PROTOCOL, 0, 9999, SLOW, 0, 0},   /* we failed it: 1002, 1007, 1008 */
 	{CAUSE_TOO_BIG, 0, 9999, SOON, 30000, 3000},

@@ -1,7 +1,10 @@
 /* dial - see the header.
  *
- * One way forward, one step at a time: look-up, race, transport (and in it TLS), handed over.  Each
- * step frees what the one before needed, and dial_fail() ends any of them.
+ * One way forward, one step at a time: look-up, race, perhaps a proxy, transport (and in it TLS),
+ * handed over.  Each step frees what the one before needed, and a failure ends any of them.
+ *
+ * With a proxy it is the proxy that is looked up and raced for; the server (`target`) is looked up
+ * only to tell its address to a proxy that does not take names.
  *
  * The race (RFC 8305): a new attempt every 250 ms, or at once when all before it have failed. Those
  * under way go on, and the first connection wins.  Only the winner does TLS: if that fails, the
@@ -26,6 +29,7 @@
 #include "net/address.h"
 #include "net/dial.h"
 #include "net/lookup.h"
+#include "net/proxy.h"
 #include "net/tlscache.h"
 #include "net/transport.h"
 
@@ -50,9 +54,15 @@ struct dial {
 	const struct dial_events *events;
 	void *owner;
 
-	char host[DIAL_HOST_MAX]; /* what is dialled: the URL's, or connect_to's */
+	char target[DIAL_HOST_MAX]; /* the server: the URL's, or connect_to's */
+	uint16_t target_port;
+	char host[DIAL_HOST_MAX]; /* what is dialled: the server, or the proxy */
 	uint16_t port;
 	struct lookup *lookup;
+
+	bool proxied;
+	struct proxy_address proxy_address;
+	struct proxy *proxy;
 
 	const struct addrinfo *order[DIAL_ADDRESSES_MAX]; /* the look-up's, in our order */
 	size_t n_order, next;
@@ -150,13 +160,12 @@ static int dial_new_ssl(struct dial *dial, struct ssl_st **ret)
 	return r;
 }
 
-/* Takes FD. */
-static void dial_won(struct dial *dial, int fd, const char *address)
+/* Takes FD, on which the server will answer. */
+static void dial_secure(struct dial *dial, int fd, const char *address)
 {
 	struct ssl_st *ssl = NULL;
 	int r;
 
-	dial_stop_race(dial);
 	if (dial_new_ssl(dial, &ssl) < 0) {
 		close(fd);
 		dial_stop_failed(dial);
@@ -170,6 +179,50 @@ static void dial_won(struct dial *dial, int fd, const char *address)
 		return;
 	}
 	transport_attach(dial->transport, &dial_transport_events, dial);
+}
+
+/* ---- the proxy ---- */
+
+static void dial_proxy_ready(void *owner, int fd)
+{
+	struct dial *dial = owner;
+	char address[DIAL_HOST_MAX + 16];
+
+	dial->proxy = proxy_free(dial->proxy);
+	snprintf(address, sizeof(address), strchr(dial->target, ':') ? "[%s]:%u" : "%s:%u",
+		 dial->target, dial->target_port);
+	dial_secure(dial, fd, address);
+}
+
+static void dial_proxy_failed(void *owner, const struct cause *cause)
+{
+	struct dial *dial = owner;
+
+	dial->cause = *cause;
+	dial->proxy = proxy_free(dial->proxy);
+	dial->events->failed(dial->owner, &dial->cause);
+}
+
+static const struct proxy_events dial_proxy_events = {
+	.ready = dial_proxy_ready,
+	.failed = dial_proxy_failed,
+};
+
+/* Takes FD. */
+static void dial_won(struct dial *dial, int fd, const char *address)
+{
+	int r;
+
+	dial_stop_race(dial);
+	if (!dial->proxied) {
+		dial_secure(dial, fd, address);
+		return;
+	}
+	snprintf(dial->step, sizeof(dial->step), "asking the proxy %s", dial->proxy_address.name);
+	r = proxy_start(&dial->proxy, fd, &dial->proxy_address, dial->target, dial->target_port,
+			&dial_proxy_events, dial);
+	if (r < 0)
+		dial_fail_local(dial, -r, "cannot ask the proxy");
 }
 
 /* ---- the race ---- */
@@ -216,9 +269,13 @@ static void dial_fail_connect(struct dial *dial)
 
 	if (dial->n_failed > DIAL_REASONS_MAX)
 		snprintf(more, sizeof(more), " and %zu more", dial->n_failed - DIAL_REASONS_MAX);
-	cause_set(&dial->cause,
-		  dial_errno_is_local(dial->failed_errno) ? CAUSE_LOCAL : CAUSE_CONNECT,
-		  dial->failed_errno, "cannot connect to %s%s", dial->reasons, more);
+	if (dial->proxied && !dial_errno_is_local(dial->failed_errno))
+		cause_set(&dial->cause, CAUSE_PROXY, PROXY_NO_ANSWER,
+			  "cannot connect to the proxy %s%s", dial->reasons, more);
+	else
+		cause_set(&dial->cause,
+			  dial_errno_is_local(dial->failed_errno) ? CAUSE_LOCAL : CAUSE_CONNECT,
+			  dial->failed_errno, "cannot connect to %s%s", dial->reasons, more);
 	dial_stop_failed(dial);
 }
 
@@ -353,15 +410,19 @@ static void dial_set_order(struct dial *dial, const struct addrinfo *list)
 
 /* ---- the look-up ---- */
 
-static void dial_fail_lookup(struct dial *dial, int error, int saved_errno)
+static void dial_fail_lookup(struct dial *dial, const char *host, int error, int saved_errno)
 {
 	bool is_local =
 		error == EAI_MEMORY || (error == EAI_SYSTEM && dial_errno_is_local(saved_errno));
 	const char *reason = error == EAI_SYSTEM ? strerror(saved_errno) : gai_strerror(error);
 
-	cause_set(&dial->cause, is_local ? CAUSE_LOCAL : CAUSE_DNS,
-		  is_local ? (error == EAI_MEMORY ? ENOMEM : saved_errno) : error,
-		  "cannot resolve host %s: %s", dial->host, reason);
+	if (!is_local && dial->proxied && host == dial->host)
+		cause_set(&dial->cause, CAUSE_PROXY, PROXY_NO_ANSWER,
+			  "cannot resolve the proxy's name %s: %s", host, reason);
+	else
+		cause_set(&dial->cause, is_local ? CAUSE_LOCAL : CAUSE_DNS,
+			  is_local ? (error == EAI_MEMORY ? ENOMEM : saved_errno) : error,
+			  "cannot resolve host %s: %s", host, reason);
 	dial_stop_failed(dial);
 }
 
@@ -373,11 +434,47 @@ static void dial_lookup_done(void *owner)
 
 	r = lookup_result(dial->lookup, &list, &saved_errno);
 	if (r != 0) {
-		dial_fail_lookup(dial, r, saved_errno);
+		dial_fail_lookup(dial, dial->host, r, saved_errno);
 		return;
 	}
 	dial_set_order(dial, list);
 	dial_try_next(dial);
+}
+
+static int dial_look_up(struct dial *dial, const char *host, uint16_t port,
+			void (*done)(void *owner))
+{
+	static const int families[] = {
+		[DIAL_ANY] = AF_UNSPEC,
+		[DIAL_IPV4] = AF_INET,
+		[DIAL_IPV6] = AF_INET6,
+	};
+
+	snprintf(dial->step, sizeof(dial->step), "resolving %s", host);
+	return lookup_start(&dial->lookup, host, port, families[dial->options->address_family],
+			    done, dial);
+}
+
+/* SOCKS 5 without names: the first address takes the name's place.  Which of several can be reached
+ * from the proxy, only the proxy could know (socks5h). */
+static void dial_target_found(void *owner)
+{
+	struct dial *dial = owner;
+	const struct addrinfo *list;
+	int saved_errno, r;
+
+	r = lookup_result(dial->lookup, &list, &saved_errno);
+	if (r == 0)
+		r = getnameinfo(list->ai_addr, list->ai_addrlen, dial->target,
+				sizeof(dial->target), NULL, 0, NI_NUMERICHOST);
+	if (r != 0) {
+		dial_fail_lookup(dial, dial->target, r, saved_errno);
+		return;
+	}
+	dial->lookup = lookup_free(dial->lookup);
+	r = dial_look_up(dial, dial->host, dial->port, dial_lookup_done);
+	if (r < 0)
+		dial_fail_local(dial, -r, "cannot resolve the proxy's name");
 }
 
 /* connect_to was checked with the configuration: if it is wrong all the same, the dial fails. */
@@ -387,35 +484,54 @@ static int dial_set_target(struct dial *dial)
 	int n;
 
 	if (dial->options->connect_to) {
-		if (address_split(dial->options->connect_to, host, &dial->port) < 0)
+		if (address_split(dial->options->connect_to, host, &dial->target_port) < 0)
 			return -EINVAL;
-		n = snprintf(dial->host, sizeof(dial->host), "%s", host);
+		n = snprintf(dial->target, sizeof(dial->target), "%s", host);
 	} else {
-		dial->port = dial->url->port;
-		n = snprintf(dial->host, sizeof(dial->host), "%s%s%s", dial->url->host,
+		dial->target_port = dial->url->port;
+		n = snprintf(dial->target, sizeof(dial->target), "%s%s%s", dial->url->host,
 			     dial->url->zone ? "%" : "", dial->url->zone ? dial->url->zone : "");
 	}
-	return n < (int)sizeof(dial->host) ? 0 : -ENAMETOOLONG;
+	return n < (int)sizeof(dial->target) ? 0 : -ENAMETOOLONG;
+}
+
+/* The same holds for the proxy. */
+static int dial_set_host(struct dial *dial)
+{
+	const char *problem;
+	int r;
+
+	if (!proxy_wanted(dial->options->proxy)) {
+		memcpy(dial->host, dial->target, sizeof(dial->host));
+		dial->port = dial->target_port;
+		return 0;
+	}
+	r = proxy_parse(&dial->proxy_address, dial->options->proxy, &problem);
+	if (r < 0)
+		return r;
+	dial->proxied = true;
+	dial->port = dial->proxy_address.port;
+	snprintf(dial->host, sizeof(dial->host), "%s", dial->proxy_address.host);
+	return 0;
 }
 
 static int dial_start_lookup(struct dial *dial)
 {
-	static const int families[] = {
-		[DIAL_ANY] = AF_UNSPEC,
-		[DIAL_IPV4] = AF_INET,
-		[DIAL_IPV6] = AF_INET6,
-	};
 	int r = dial_set_target(dial);
 
+	if (r == 0)
+		r = dial_set_host(dial);
+	if (r == -ENOMEM)
+		return r;
 	if (r < 0) {
 		cause_set(&dial->cause, CAUSE_CONNECT, -r, "no address to connect to: %s",
 			  dial->options->connect_to ? dial->options->connect_to : dial->url->host);
 		loop_later(&dial->fail_later);
 		return 0;
 	}
-	snprintf(dial->step, sizeof(dial->step), "resolving %s", dial->host);
-	return lookup_start(&dial->lookup, dial->host, dial->port,
-			    families[dial->options->address_family], dial_lookup_done, dial);
+	if (dial->proxied && dial->proxy_address.kind == PROXY_SOCKS5)
+		return dial_look_up(dial, dial->target, dial->target_port, dial_target_found);
+	return dial_look_up(dial, dial->host, dial->port, dial_lookup_done);
 }
 
 /* ---- a Unix socket ---- */
@@ -515,6 +631,8 @@ struct dial *dial_free(struct dial *dial)
 	dial_stop_race(dial);
 	later_cancel(&dial->fail_later);
 	timer_done(&dial->timer);
+	proxy_free(dial->proxy);
+	proxy_address_done(&dial->proxy_address);
 	transport_free(dial->transport);
 	free(dial);
 	return NULL;

@@ -1,4 +1,4 @@
-/* dial - from a URL to a transport that is ready: name look-up, a race of addresses, TLS.
+/* dial - from a URL to a transport that is ready: name look-up, a race of addresses, proxy, TLS.
  *
  * Names are resolved by getaddrinfo in a thread, so with everything the system knows (NSS, mDNS,
  * /etc/hosts); addresses are raced as RFC 8305 says (first family once, then alternating, 250 ms
@@ -17,6 +17,7 @@ enum dial_family { DIAL_ANY, DIAL_IPV4, DIAL_IPV6 };
 
 struct dial_options {
 	char *connect_to;   /* "host:port" to dial instead of the URL's; or NULL */
+	char *proxy;        /* as proxy_check() takes it; NULL is "none" */
 	int address_family; /* enum dial_family */
 	struct tls_options tls;
 };
@@ -34,7 +35,7 @@ int dial_start(struct dial **ret, const struct url *url, const struct dial_optio
 struct dial *dial_free(struct dial *dial); /* cancels; a look-up still running is left to itself */
 
 /* What it is doing now, for "timed out while ...": "resolving HOST", "connecting to ADDRESS",
- * "in the TLS handshake with ADDRESS". */
+ * "asking the proxy HOST:PORT", "in the TLS handshake with ADDRESS". */
 const char *dial_step(const struct dial *dial);
 
 /* "host:port" is well-formed (for the configuration). */

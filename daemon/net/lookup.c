@@ -11,9 +11,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -83,6 +85,21 @@ static int lookup_job_new(struct lookup_job **ret, const char *host, uint16_t po
 	return 0;
 }
 
+/* RFC 6761 6.3: that name, and all below it, are this machine. */
+static bool lookup_is_localhost(const char *host)
+{
+	static const char name[] = "localhost";
+	size_t len = strlen(host);
+
+	if (len > 0 && host[len - 1] == '.')
+		len--;
+	if (len < sizeof(name) - 1)
+		return false;
+	host += len - (sizeof(name) - 1);
+	return strncasecmp(host, name, sizeof(name) - 1) == 0 &&
+	       (len == sizeof(name) - 1 || host[-1] == '.');
+}
+
 /* No AI_ADDRCONFIG: "localhost" has to work on a machine whose only interface is lo, and an address
  * of a family that is not there fails at once in the race anyway. */
 static void lookup_job_ask(struct lookup_job *job, int flags)
@@ -94,6 +111,10 @@ static void lookup_job_ask(struct lookup_job *job, int flags)
 	};
 
 	job->result = getaddrinfo(job->host, job->port, &hints, &job->addresses);
+	/* A system without /etc/hosts and without an NSS module for it has to ask a name server,
+	 * which may say no, or not be there.  No name at all is loopback for getaddrinfo(). */
+	if (job->result != 0 && !(flags & AI_NUMERICHOST) && lookup_is_localhost(job->host))
+		job->result = getaddrinfo(NULL, job->port, &hints, &job->addresses);
 	job->result_errno = job->result == EAI_SYSTEM ? errno : 0;
 	if (job->result != 0)
 		job->addresses = NULL;

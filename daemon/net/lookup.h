@@ -1,5 +1,6 @@
 /* lookup - getaddrinfo() without waiting for it.
  *
+ * "localhost" and names below it are loopback where the system does not know them (RFC 6761 6.3).
  * Names are asked for in a few threads that exist only while there is something to ask.  Freeing a
  * look-up that is still running leaves it to itself: getaddrinfo() cannot be interrupted. */
 #ifndef NET_LOOKUP_H

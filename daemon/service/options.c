@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -19,6 +20,7 @@
 #include "endpoint/access.h"
 #include "endpoint/endpoint.h"
 #include "net/dial.h"
+#include "net/proxy.h"
 #include "net/upgrade.h"
 #include "service/config.h"
 #include "service/options.h"
@@ -101,6 +103,24 @@ static int set_path(const struct option *option, void *field, const char *value,
 	if (asprintf(&joined, "%s/%s", dir, value) < 0)
 		return -ENOMEM;
 	return replace_string(field, joined);
+}
+
+/* A relative name is that of a credential first (systemd.exec(5)).  Those are all there before we
+ * start, and stay, so that it can be decided now. */
+static int set_secret_path(const struct option *option, void *field, const char *value,
+			   const char *dir, char *problem)
+{
+	const char *credentials = *value == '/' ? NULL : getenv("CREDENTIALS_DIRECTORY");
+	char *joined;
+
+	if (!credentials || *credentials != '/')
+		return set_path(option, field, value, dir, problem);
+	if (asprintf(&joined, "%s/%s", credentials, value) < 0)
+		return -ENOMEM;
+	if (access(joined, F_OK) == 0)
+		return replace_string(field, joined);
+	free(joined);
+	return set_path(option, field, value, dir, problem);
 }
 
 static bool equal_string(const void *a, const void *b)
@@ -434,6 +454,7 @@ static void show_header(const char *value, char *ret, size_t size)
 /* is it a list, text into it, do two differ, free it */
 static const struct option_type string = {false, set_string, equal_string, done_string};
 static const struct option_type path = {false, set_path, equal_string, done_string};
+static const struct option_type secret_path = {false, set_secret_path, equal_string, done_string};
 static const struct option_type list = {true, set_list, equal_list, done_list};
 static const struct option_type words = {true, set_words, equal_list, done_list};
 static const struct option_type boolean = {false, set_boolean, equal_boolean, NULL};
@@ -470,6 +491,12 @@ const struct option option_table[] = {
 	 .help = "where to connect: ws://, wss:// or ws+unix:", .check = check_url, .show = show_url},
 	{"header", &list, REQUEST(headers), NULL, REDIAL,
 	 .help = "header line of the handshake", .check = upgrade_check_header, .show = show_header},
+	{"header-file", &secret_path, CONN(credentials.header_file), NULL, REDIAL,
+	 .help = "file of further header lines"},
+	{"token-file", &secret_path, CONN(credentials.token_file), NULL, REDIAL,
+	 .help = "file whose content takes the place of @token@"},
+	{"token-command", &string, CONN(credentials.token_command), NULL, REDIAL,
+	 .help = "command whose output takes the place of @token@", .show = show_nothing},
 	{"user", &string, REQUEST(user), NULL, REDIAL,
 	 .help = "name:password for Basic authentication", .check = check_user, .show = show_nothing},
 	{"origin", &string, REQUEST(origin), NULL, REDIAL,
@@ -490,6 +517,9 @@ const struct option option_table[] = {
 	{"insecure", &boolean, TLS(insecure), "no", REDIAL, .help = "do not verify the server"},
 	{"connect-to", &string, CONN(dial.connect_to), NULL, REDIAL,
 	 .help = "host:port to dial instead of the url's", .check = check_connect_to},
+	{"proxy", &string, CONN(dial.proxy), "none", REDIAL,
+	 .help = "proxy to go through: http://, socks5:// or socks5h://", .check = proxy_check,
+	 .show = show_url},
 	{"address-family", &word, CONN(dial.address_family), "any", REDIAL,
 	 .help = "kind of addresses to use", .words = family_words},
 	{"compress", &word, REQUEST(compress), "receive", REDIAL,
@@ -513,6 +543,8 @@ const struct option option_table[] = {
 	 .help = "upper bound of all waits", .min = 1},
 	{"on-open", &list, CONN(on_open), NULL, LIVE,
 	 .help = "message to send first at each open", .show = show_nothing},
+	{"on-open-file", &secret_path, CONN(credentials.on_open_file), NULL, LIVE,
+	 .help = "file of further messages to send first, one a line"},
 	{"framing", &word, ENDPOINT(framing), "line", ENDPOINTS,
 	 .help = "how messages stand in in, out, sock and last", .words = framing_names},
 	{"type", &word, CONN(type), "text", ENDPOINTS,
@@ -549,8 +581,7 @@ _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too
 
 /* In the manual's plan, but not in this version. */
 static const char *const later_keys[] = {
-	"header-file", "token-file", "token-command", "pin", "proxy", "max-redirects",
-	"latest", "latest-max", "on-open-file", "login", "expect", "file", "file-max", "file-keep",
+	"pin", "max-redirects", "latest", "latest-max", "login", "expect", "file", "file-max", "file-keep",
 	"persist", "resend", "id", "reply-id", "id-type", "interim", "not-reply", "preset",
 	"replies", "request-timeout", "on-message", "on-state", NULL,
 };
@@ -729,6 +760,23 @@ static bool connect_to_socket(const struct section *section, char *problem)
 	       bad(problem, "connect-to cannot be used with a ws+unix: url");
 }
 
+static bool proxy_to_socket(const struct section *section, char *problem)
+{
+	const struct conn_options *conn = &section->conn;
+
+	return proxy_wanted(conn->dial.proxy) && conn->url &&
+	       strncasecmp(conn->url, "ws+unix:", 8) == 0 &&
+	       bad(problem, "proxy cannot be used with a ws+unix: url");
+}
+
+static bool two_tokens(const struct section *section, char *problem)
+{
+	const struct credentials_options *credentials = &section->conn.credentials;
+
+	return credentials->token_file && credentials->token_command &&
+	       bad(problem, "token-command and token-file cannot be used together");
+}
+
 static bool delay_above_max(const struct section *section, char *problem)
 {
 	return section->conn.reconnect_delay_ms > section->conn.reconnect_max_ms &&
@@ -797,6 +845,8 @@ void options_check(const struct section *section,
 	} rules[] = {
 		{"key", key_without_cert},
 		{"connect-to", connect_to_socket},
+		{"proxy", proxy_to_socket},
+		{"token-command", two_tokens},
 		{"reconnect-delay", delay_above_max},
 		{"on-open", greeting_not_text},
 		{"on-open", greeting_too_long},

@@ -174,7 +174,7 @@ static void test_every_key(void)
 		"subprotocol = v0\n"
 		"cacert = /ca\ncapath = /cas\ncert = sub/cert.pem\nkey = /key\n"
 		"server-name = name.example\ntls-min = 1.3\ninsecure = YES\n"
-		"connect-to = 127.0.0.1:8443\naddress-family = ipv6\n"
+		"connect-to = 127.0.0.1:8443\nproxy = socks5h://u:p@[::1]:1080\naddress-family = ipv6\n"
 		"max-message = 2147483647\nconnect-timeout = 1.5\nclose-timeout = 250ms\n"
 		"ping-interval = 0\nping-timeout = 2 min\n"
 		"reconnect = on-failure\nreconnect-delay = 0.5s\nreconnect-max = 1h\n"
@@ -362,6 +362,13 @@ static void test_refused(void)
 	refuses("tls-min", "1.1", "tls-min '1.1' is not one of 1.2, 1.3");
 	refuses("insecure", "maybe", "insecure 'maybe' must be yes or no");
 	refuses("connect-to", "host", "connect-to 'host' must be HOST:PORT");
+	refuses("token-command", "", "token-command has no value");
+	refuses("proxy", "https://ann:secret@h:1",
+		"proxy 'https://***@h:1' is not one of http://, socks5://, socks5h:// and none");
+	refuses("proxy", "ann:sec ret@h:1", "proxy '***@h:1' has a blank");
+	refuses("proxy", "env", "proxy 'env' is for the command line");
+	refuses("proxy", "socks5://ann:@h:1", "proxy 'socks5://***@h:1' has a user or a password of a");
+	refuses("proxy", "http://h:1/x", "proxy 'http://h:1/x' has a path");
 	refuses("address-family", "ipv5", "is not one of any, ipv4, ipv6");
 	refuses("max-message", "0", "must be at least 1\n");
 	refuses("max-message", "2G", "max-message '2G' must be at most 2147483647\n");
@@ -483,7 +490,7 @@ static void test_faults(void)
 		   "FILE:2: section [daemon] is there twice, first in FILE:1\n"
 		   "FILE:3: memory '1' must be at least 1M\n"
 		   "FILE:4: key 'url' belongs into a connection's section, not into [daemon]\n"
-		   "FILE:5: key 'token-file' is not supported by this version\n");
+		   "FILE:5: key 'token-file' belongs into a connection's section, not into [daemon]\n");
 	faults_are("[daemon]\nlog-level = loud\nacces = user:root\naccess = nobody\n",
 		   "FILE:2: log-level 'loud' is not one of error, warning, info, debug\n"
 		   "FILE:3: unknown key 'acces' (did you mean 'access'?)\n"
@@ -503,6 +510,10 @@ static void test_combinations(void)
 		   "FILE:3: key given, but no cert that it belongs to\n");
 	faults_are("[a]\nurl = ws+unix:/s:/\nconnect-to = h:1\n",
 		   "FILE:3: connect-to cannot be used with a ws+unix: url\n");
+	faults_are("[a]\nurl = ws://h/\ntoken-command = x\ntoken-file = y\n",
+		   "FILE:3: token-command and token-file cannot be used together\n");
+	faults_are("[a]\nurl = ws+unix:/s:/\nproxy = h:1\n",
+		   "FILE:3: proxy cannot be used with a ws+unix: url\n");
 	faults_are("[a]\nurl = ws://h/\nreconnect-delay = 2min\n",
 		   "FILE:3: reconnect-delay is more than reconnect-max\n");
 	faults_are("[a]\nurl = ws://h/\nmax-message = 5\non-open = 12345\non-open = 123456\n",
@@ -716,6 +727,11 @@ static void test_compare(void)
 	change_is("insecure", "yes", REDIAL);
 	change_is("tls-min", "1.3", REDIAL);
 	change_is("connect-to", "h:1", REDIAL);
+	change_is("proxy", "h:1", REDIAL);
+	change_is("header-file", "/f", REDIAL);
+	change_is("token-file", "/f", REDIAL);
+	change_is("token-command", "x", REDIAL);
+	change_is("on-open-file", "/f", LIVE);
 	change_is("max-message", "1M", REDIAL | ENDPOINTS);
 	change_is("framing", "nul", ENDPOINTS);
 	change_is("type", "binary", ENDPOINTS);

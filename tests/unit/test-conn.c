@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "check.h"
+#include "command.h"
 #include "dial.h"
 #include "loop.h"
 #include "ws.h"
@@ -162,6 +163,55 @@ static void check_opening(void)
 	CHECK_EQ(conn_close_code(conn, &reason), 0);
 	CHECK(conn_ws(conn) == fake_ws_now());
 	unmake();
+}
+
+/* The token is asked for at each attempt, before anything else, and everything can be stopped there. */
+static void check_token_command(void)
+{
+	char *on_open[] = {(char *)"auth @token@", (char *)"subscribe", NULL};
+
+	options.on_open = on_open;
+	options.credentials.token_command = (char *)"a command";
+	go_connecting();
+	CHECK(fake_command_now() && !fake_dial_now());
+	fake_command_end(fake_command_now(), "first\n", NULL);
+	CHECK(!fake_command_now() && fake_dial_now());
+	go_on_to_open();
+	CHECK_EQ(fake_ws_got(), 2);
+	CHECK_STR(fake_ws_got_text(0), "auth first");
+	CHECK_STR(fake_ws_got_text(1), "subscribe");
+	CHECK_EQ(send_text("news"), CONN_QUEUED); /* the greetings are forgotten by now */
+	fake_loop_settle();
+	CHECK_EQ(fake_ws_got(), 3);
+	lose_link();
+	wait_for_attempt();
+	fake_command_end(fake_command_now(), "second", NULL);
+	go_on_to_open();
+	CHECK_STR(fake_ws_got_text(3), "auth second");
+	lose_link();
+	wait_for_attempt();
+	fake_command_end(fake_command_now(), "", "ended with status 1");
+	check_state(CONN_WAITING);
+	CHECK(!fake_dial_now() && !fake_command_now());
+	CHECK_EQ(conn_cause(conn)->class, CAUSE_LOCAL);
+	CHECK_STR(conn_cause(conn)->text, "token-command ended with status 1");
+	wait_for_attempt();
+	fake_loop_advance(20000); /* connect-timeout */
+	check_state(CONN_WAITING);
+	CHECK(!fake_command_now());
+	CHECK_EQ(conn_cause(conn)->class, CAUSE_TIMEOUT);
+	CHECK(strstr(conn_cause(conn)->text, "while waiting for token-command"));
+	wait_for_attempt();
+	CHECK(fake_command_now());
+	CHECK_EQ(conn_set_options(conn, &options), 0); /* begins anew */
+	CHECK(fake_command_now());
+	conn_pause(conn);
+	check_state(CONN_CLOSED);
+	CHECK(!fake_command_now());
+	conn_open(conn);
+	CHECK(fake_command_now());
+	unmake(); /* in the middle */
+	CHECK(!fake_command_now());
 }
 
 static void check_ends(void)
@@ -1043,6 +1093,7 @@ int main(void)
 	records_pool_init(&pool, 1 << 24);
 	reset_options();
 	check_opening();
+	check_token_command();
 	check_ends();
 	check_failing_starts();
 	check_rejections();

@@ -46,6 +46,11 @@ static const struct {
 	{"nowhere.test", EAI_NONAME, {0}},
 	{"again.test", EAI_AGAIN, {0}},
 	{"memory.test", EAI_MEMORY, {0}},
+	{"localhost", EAI_AGAIN, {0}},
+	{"unknown.LocalHost.", EAI_NONAME, {0}},
+	{"unknown.localhost", EAI_NONAME, {0}},
+	{"known.localhost", 0, {"127.0.0.4"}},
+	{"notlocalhost", EAI_NONAME, {0}},
 };
 
 typedef int getaddrinfo_fn(const char *, const char *, const struct addrinfo *, struct addrinfo **);
@@ -94,6 +99,8 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 {
 	CHECK(hints->ai_socktype == SOCK_STREAM);
 	CHECK(!(hints->ai_flags & AI_ADDRCONFIG));
+	if (!node)
+		return real_getaddrinfo()(node, service, hints, res);
 	for (size_t i = 0; i < sizeof(fake_names) / sizeof(fake_names[0]); i++) {
 		if (hints->ai_flags & AI_NUMERICHOST || strcmp(fake_names[i].name, node) != 0)
 			continue;
@@ -330,6 +337,153 @@ static void test_names_that_fail(void)
 	caller = (struct caller){0};
 	caller_start(&caller, "ws://%s:%u/", "memory.test", 80);
 	expect_failed(&caller, CAUSE_LOCAL, ENOMEM, "cannot resolve host memory.test");
+}
+
+/* RFC 6761 6.3, on a system that knows nothing of it. */
+static void test_localhost(void)
+{
+	static const char *const names[] = {"localhost", "unknown.localhost", "unknown.LocalHost."};
+	uint16_t port = 0, six_port = 0, other_port = 0;
+	int fd = server_listen("127.0.0.1", &port, 8), six = server_listen("::1", &six_port, 8);
+	int other = server_listen("127.0.0.4", &other_port, 8);
+	struct caller caller;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		caller = (struct caller){0};
+		caller_start(&caller, "ws://%s:%u/", names[i], port);
+		expect_connected(&caller, at("127.0.0.1", port));
+		caller = (struct caller){0};
+		caller_start(&caller, "ws://%s:%u/", names[i], six_port);
+		expect_connected(&caller, at("::1", six_port));
+	}
+	caller = (struct caller){0};
+	caller_start(&caller, "ws://%s:%u/", "known.localhost", other_port);
+	expect_connected(&caller, at("127.0.0.4", other_port));
+	caller = (struct caller){0};
+	caller_start(&caller, "ws://%s:%u/", "notlocalhost", port);
+	expect_failed(&caller, CAUSE_DNS, EAI_NONAME, "cannot resolve host notlocalhost");
+	close(fd);
+	close(six);
+	close(other);
+}
+
+/* ---- through proxies ---- */
+
+static char asked[512];
+
+/* Reads one head, answers it, and is the server from then on. */
+static void talk_http_proxy(struct server *server)
+{
+	size_t len = 0;
+
+	memset(asked, 0, sizeof(asked));
+	while (len < sizeof(asked) - 1 && !strstr(asked, "\r\n\r\n")) {
+		ssize_t n = read(server->fd, asked + len, sizeof(asked) - 1 - len);
+
+		CHECK(n > 0);
+		len += (size_t)n;
+	}
+	CHECK(server_write(server, "HTTP/1.1 200 OK\r\n\r\n", 19));
+	server->cert = &good;
+	server_start_tls(server);
+}
+
+static void talk_socks(struct server *server)
+{
+	CHECK(read(server->fd, asked, 3) == 3);
+	CHECK(server_write(server, "\5\0", 2));
+	CHECK(read(server->fd, asked, sizeof(asked)) >= 8);
+	CHECK(server_write(server, "\5\0\0\1\0\0\0\0\0\0", 10));
+}
+
+static void caller_start_by(struct caller *caller, char *proxy, const char *format,
+			    const char *host, uint16_t port)
+{
+	*caller = (struct caller){.options.proxy = proxy};
+	caller_start(caller, format, host, port);
+}
+
+/* The name in the certificate is the server's, which only the proxy looks up. */
+static void test_http_proxy(void)
+{
+	struct server server = {.talk = talk_http_proxy};
+	struct caller caller;
+	char proxy[64];
+
+	for (int i = 0; i < 2; i++) {
+		server = (struct server){.talk = talk_http_proxy};
+		server_start(&server, "127.0.0.1");
+		snprintf(proxy, sizeof(proxy), "http://refused-first.test:%u", server.port);
+		caller_start_by(&caller, proxy, "wss://%s:%u/", i ? "other.test" : "good.example",
+				443);
+		if (i)
+			expect_failed(&caller, CAUSE_TLS, 62, "other.test");
+		else
+			expect_connected(&caller, at("127.0.0.1", server.port));
+		CHECK(strncmp(asked, i ? "CONNECT other.test:443 HTTP" : "CONNECT good.example:443 HTTP",
+			      27) == 0);
+		server_stop(&server);
+	}
+}
+
+/* connect-to takes the server's place, not the proxy's. */
+static void test_socks_proxy(void)
+{
+	struct server server = {.talk = talk_socks};
+	struct caller caller = {0};
+	char proxy[64];
+
+	server_start(&server, "127.0.0.1");
+	snprintf(proxy, sizeof(proxy), "socks5://127.0.0.1:%u", server.port);
+	caller_start_by(&caller, proxy, "ws://%s:%u/", "refused-first.test", 0x1234);
+	CHECK_STR(dial_step(caller.dial), "resolving refused-first.test");
+	expect_connected(&caller, at("127.0.0.1", server.port));
+	CHECK(memcmp(asked, "\5\1\0\1\177\0\0\2\22\64", 10) == 0);
+	server_stop(&server);
+	server = (struct server){.talk = talk_socks};
+	server_start(&server, "127.0.0.1");
+	snprintf(proxy, sizeof(proxy), "socks5h://127.0.0.1:%u", server.port);
+	caller = (struct caller){.options = {.proxy = proxy, .connect_to = (char *)"a:258"}};
+	caller_start(&caller, "ws://%s:%u/", "nowhere.test", 1);
+	expect_connected(&caller, at("127.0.0.1", server.port));
+	CHECK(memcmp(asked, "\5\1\0\3\1a\1\2", 8) == 0);
+	server_stop(&server);
+}
+
+static void talk_nothing(struct server *server)
+{
+	char byte[64];
+
+	while (read(server->fd, byte, sizeof(byte)) > 0)
+		;
+}
+
+static void test_proxy_fails(void)
+{
+	uint16_t dead = dead_port();
+	struct server server = {.talk = talk_nothing};
+	struct caller caller;
+	char proxy[64], text[128];
+
+	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", dead);
+	caller_start_by(&caller, proxy, "ws://%s:%u/", "one.test", 80);
+	snprintf(text, sizeof(text), "cannot connect to the proxy 127.0.0.1:%u (Connection refused)",
+		 dead);
+	expect_failed(&caller, CAUSE_PROXY, 0, text);
+	caller_start_by(&caller, (char *)"http://nowhere.test:1", "ws://%s:%u/", "one.test", 80);
+	expect_failed(&caller, CAUSE_PROXY, 0, "cannot resolve the proxy's name nowhere.test: ");
+	caller_start_by(&caller, (char *)"socks5://one.test:1", "ws://%s:%u/", "nowhere.test", 80);
+	expect_failed(&caller, CAUSE_DNS, EAI_NONAME, "cannot resolve host nowhere.test: ");
+	/* Silent: what it is waiting for can be told, and it can be stopped. */
+	server_start(&server, "127.0.0.1");
+	snprintf(proxy, sizeof(proxy), "http://u:p@127.0.0.1:%u", server.port);
+	caller_start_by(&caller, proxy, "ws://%s:%u/", "one.test", 80);
+	run_for_ms(50);
+	snprintf(text, sizeof(text), "asking the proxy 127.0.0.1:%u", server.port);
+	CHECK_STR(dial_step(caller.dial), text);
+	CHECK(!caller.connected && !caller.failed);
+	caller_stop(&caller);
+	server_stop(&server);
 }
 
 static void test_families(void)
@@ -670,6 +824,10 @@ int main(void)
 	test_addresses_and_names();
 	test_refused();
 	test_names_that_fail();
+	test_localhost();
+	test_http_proxy();
+	test_socks_proxy();
+	test_proxy_fails();
 	test_families();
 	test_race();
 	test_connect_to();

@@ -77,6 +77,8 @@ static void check_table(void)
 	static const int soon_http[] = {408, 425, 500, 502, 504, 599};
 	static const int slow_close[] = {1002, 1003, 1007, 1008, 1010, 3000, 3003};
 	static const int soon_close[] = {1001, 1005, 1006, 1011, 1014, 3001, 4000, 4999};
+	static const int slow_proxy[] = {2, 7, 8, 101, 302, 400, 403, 404, 407, 1000};
+	static const int soon_proxy[] = {0, 1, 3, 4, 5, 6, 9, 255, 408, 500, 502, 504};
 	static const enum cause_class usual[] = {CAUSE_DNS, CAUSE_CONNECT, CAUSE_TIMEOUT,
 						 CAUSE_LOCAL, CAUSE_OPERATOR};
 
@@ -90,6 +92,12 @@ static void check_table(void)
 		check_soon(CAUSE_CLOSED, soon_close[i], 0, 0);
 	for (size_t i = 0; i < sizeof(usual) / sizeof(*usual); i++)
 		check_soon(usual[i], 0, 0, 0);
+	for (size_t i = 0; i < sizeof(slow_proxy) / sizeof(*slow_proxy); i++)
+		check_slow(CAUSE_PROXY, slow_proxy[i]);
+	for (size_t i = 0; i < sizeof(soon_proxy) / sizeof(*soon_proxy); i++)
+		check_soon(CAUSE_PROXY, soon_proxy[i], 0, 0);
+	check_soon(CAUSE_PROXY, 503, 5000, 2500);
+	check_soon(CAUSE_PROXY, 429, 5000, 2500);
 	check_slow(CAUSE_TLS, 0);
 	check_slow(CAUSE_TLS, 10);
 	check_slow(CAUSE_PROTOCOL, 1002);

@@ -1,0 +1,240 @@
+"""Through proxies: real ones, and scripted ones that do things wrong."""
+
+import base64
+
+import pytest
+
+import proxies
+import servers
+from harness import DONE, FAST, USAGE, eventually, free_port, section
+
+ALL = [(proxies.Tinyproxy, "http"), (proxies.Squid, "http"), (proxies.Microsocks, "socks5h"),
+       (proxies.Microsocks, "socks5")]
+IDS = [f"{kind.__name__.lower()}-{scheme}" for kind, scheme in ALL]
+
+
+def cause_of(daemon, name="a"):
+    """The cause of the first failure."""
+    return eventually(lambda: daemon.status(name)["cause"], what="a cause")
+
+
+# --- real ones ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind, scheme", ALL, ids=IDS)
+@pytest.mark.parametrize("login", (False, True), ids=("open", "password"))
+@pytest.mark.parametrize("tls", (False, True), ids=("ws", "wss"))
+def test_real(daemon, make_server, pki, kind, scheme, login, tls):
+    """ws and wss through each proxy, with and without a password, messages both ways."""
+    proxy = make_server(kind, **({"user": "ann", "password": "s3cret"} if login else {}))
+    context = servers.server_tls(pki, "localhost") if tls else None
+    server = make_server(servers.PyServer, echo=True, tls=context)
+    daemon.start(section("a", server.url, f"proxy = {proxy.at(scheme)}", f"cacert = {pki.cert('ca')}",
+                         *FAST))
+    daemon.wait_open("a")
+    with daemon.open_out("a") as out:
+        daemon.put("a", "x" * 100000, "two")
+        assert out.lines(2) == ["x" * 100000, "two"]
+    headers = server.session().headers
+    assert "Proxy-Authorization" not in headers and "Authorization" not in headers
+    assert "s3cret" not in daemon.log
+    assert "s3cret" not in str(daemon.status("a"))
+
+
+@pytest.mark.parametrize("kind, scheme", ALL[:3], ids=IDS[:3])
+def test_real_wrong_password(daemon, make_server, server, kind, scheme):
+    """It is told that it is the proxy's fault, and not hammered."""
+    proxy = make_server(kind, user="ann", password="s3cret")
+    bad = proxy.at(scheme).replace("s3cret", "wr0ng")
+    daemon.start(section("a", server.url, f"proxy = {bad}", "reconnect-delay = 100ms",
+                         "reconnect-max = 5s"))
+    cause = cause_of(daemon)
+    assert f"proxy 127.0.0.1:{proxy.port}" in str(cause) and "refuses our user" in str(cause)
+    assert "proxy" in daemon.log and "wr0ng" not in daemon.log
+    status = daemon.status("a")
+    assert status["state"] == "waiting" and status["retry_in_ms"] > 3000
+    assert not server.sessions
+
+
+@pytest.mark.parametrize("kind, scheme", ALL[:3], ids=IDS[:3])
+def test_real_no_password(daemon, make_server, server, kind, scheme):
+    proxy = make_server(kind, user="ann", password="s3cret")
+    daemon.start(section("a", server.url, f"proxy = {proxy.at(scheme, login=False)}"))
+    cause = str(cause_of(daemon))
+    assert "asks for: Basic" in cause or "without a password" in cause
+
+
+@pytest.mark.parametrize("kind", (proxies.Tinyproxy, proxies.Squid))
+def test_real_forbidden(daemon, make_server, server, kind):
+    proxy = make_server(kind, allow=False)
+    daemon.start(section("a", server.url, f"proxy = {proxy.at()}"))
+    assert "HTTP 403" in str(cause_of(daemon))
+
+
+@pytest.mark.parametrize("kind, scheme", ALL, ids=IDS)
+def test_real_server_down_and_back(daemon, make_server, kind, scheme):
+    """The server is gone: the proxy says so, and when it is back we are, too."""
+    proxy = make_server(kind)
+    server = make_server(servers.PyServer, echo=True)
+    daemon.start(section("a", server.url, f"proxy = {proxy.at(scheme)}", "reconnect-delay = 100ms",
+                         "reconnect-max = 300ms"))
+    daemon.wait_open("a")
+    server.stop()
+    eventually(lambda: f"proxy 127.0.0.1:{proxy.port}" in str(daemon.status("a")["cause"]))
+    server.start()
+    eventually(lambda: daemon.status("a")["state"] == "open", 20)
+    proxy.stop()
+    eventually(lambda: "cannot connect to the proxy 127.0.0.1" in str(daemon.status("a")["cause"]))
+    proxy.start()
+    eventually(lambda: daemon.status("a")["state"] == "open", 20)
+
+
+def test_certificate_is_the_servers(daemon, make_server, pki):
+    """The name that TLS verifies is that of the url, whoever carries it."""
+    proxy = make_server(proxies.Tinyproxy)
+    good = make_server(servers.PyServer, tls=servers.server_tls(pki, "localhost"))
+    bad = make_server(servers.PyServer, tls=servers.server_tls(pki, "elsewhere"))
+    common = (f"proxy = {proxy.at()}", f"cacert = {pki.cert('ca')}")
+    daemon.start(section("a", good.url, *common) + section("b", bad.url, *common))
+    daemon.wait_open("a")
+    assert "certificate" in str(cause_of(daemon, "b"))
+
+
+# --- scripted ones ------------------------------------------------------------------------------
+
+
+def tunnel(c, answer="HTTP/1.1 200 OK\r\n\r\n", **kw):
+    """Be an HTTP proxy and then the server."""
+    c.read_head()
+    c.expect_silence(0.1)  # nothing more before the answer
+    connect, fields = c.head, c.fields
+    c.send(answer.encode(), **kw)
+    c.head = None
+    c.good()
+    return connect, fields
+
+
+def test_what_the_proxy_sees(daemon, peer):
+    """Nothing but the server's name and the proxy's own password, in drips too."""
+    seen = []
+
+    def script(c):
+        seen.append(tunnel(c, "HTTP/1.0 200 Connection established\r\nVia: tests\r\n\r\n", drip=1))
+        seen.append((c.head, c.fields))
+        c.echo()
+    p = peer(script)
+    daemon.start(section("a", "ws://ann:s3cret@server.example/path?q", "cookie = id=42",
+                         "header = X-Mine: 1", f"proxy = http://bob:pr%40xy@127.0.0.1:{p.port}"))
+    daemon.wait_open("a")
+    (connect, fields), (get, server_fields) = seen
+    assert connect == "CONNECT server.example:80 HTTP/1.1"
+    assert fields == [("host", "server.example:80"), ("proxy-authorization",
+                      "Basic " + base64.b64encode(b"bob:pr@xy").decode())]
+    assert get == "GET /path?q HTTP/1.1"
+    names = dict(server_fields)
+    assert names["host"] == "server.example" and names["cookie"] == "id=42"
+    assert names["authorization"] == "Basic " + base64.b64encode(b"ann:s3cret").decode()
+    assert "proxy-authorization" not in names
+
+
+@pytest.mark.parametrize("answer, cause, soon", (
+    ("HTTP/1.1 407 Who\r\nProxy-Authenticate: Digest realm=x\r\n\r\n", "asks for: Digest", False),
+    ("HTTP/1.1 403 Forbidden\r\n\r\n", "answered HTTP 403", False),
+    ("HTTP/1.1 404 Not Found\r\n\r\n", "answered HTTP 404", False),
+    ("HTTP/1.1 302 Found\r\nLocation: http://x/\r\n\r\n", "answered HTTP 302", False),
+    ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "answered HTTP 101", False),
+    ("HTTP/1.1 200 OK\r\n\r\nmore", "bytes behind its answer", False),
+    ("HTTP/1.1 200 OK\r\nX: " + "a" * 17000, "larger than 16 KiB", False),
+    ("HTTP/1.1 502 Bad Gateway\r\n\r\n", "answered HTTP 502", True),
+    ("HTTP/1.1 504 Gateway Timeout\r\n\r\n", "answered HTTP 504", True),
+    ("", "without an answer", True),
+    ("HTTP/1.1 200", "in the middle of its answer", True)), ids=lambda x: str(x)[:24].strip())
+def test_refusals(daemon, peer, answer, cause, soon):
+    """Each answer is told as the proxy's; what time does not mend is tried slowly."""
+    def script(c):
+        c.read_head()
+        c.send(answer.encode())
+    p = peer(script)
+    daemon.start(section("a", "ws://server.example/", f"proxy = http://127.0.0.1:{p.port}",
+                         "reconnect-delay = 100ms", "reconnect-max = 2s"))
+    assert cause in str(cause_of(daemon))
+    assert f"proxy 127.0.0.1:{p.port}" in str(daemon.status("a")["cause"])
+    if soon:
+        p.wait_connections(2, 4)
+    else:
+        status = daemon.status("a")
+        assert len(p.connections) == 1 and status["retry_in_ms"] > 1000
+
+
+@pytest.mark.parametrize("scheme, said", (("http", ""), ("http", "HTTP/1.1 200 OK\r\n"),
+                                          ("socks5h", ""), ("socks5h", "\x05")))
+def test_silence(daemon, peer, scheme, said):
+    """connect-timeout covers the proxy, and the cause names it."""
+    def script(c):
+        c.send(said.encode())
+        c.stall()
+    p = peer(script)
+    daemon.start(section("a", "ws://server.example/", f"proxy = {scheme}://127.0.0.1:{p.port}",
+                         "connect-timeout = 300ms"))
+    assert f"while asking the proxy 127.0.0.1:{p.port}" in str(cause_of(daemon))
+
+
+def test_faults(daemon):
+    """Bad values are told without their passwords."""
+    for value, fault in (("https://ann:s3cret@h:1", "proxy 'https://***@h:1' is not one of"),
+                         ("env", "for the command line"),
+                         ("socks5://ann:@h:1", "1 to 255 bytes")):
+        result = daemon.check(section("a", "ws://h/", f"proxy = {value}"))
+        assert result.code == USAGE and fault in result.err + result.out
+        assert "s3cret" not in result.err + result.out
+    assert "proxy cannot be used" in daemon.check(
+        section("a", "ws+unix:/x:/", "proxy = http://h:1")).err
+    assert daemon.check(section("a", "ws+unix:/x:/", "proxy = none")).code == DONE
+
+
+# --- the client's environment -------------------------------------------------------------------
+
+
+def test_environment(daemon, make_server, peer):
+    """`cat URL` passes on what its environment says, as curl reads it."""
+    heads = []
+
+    def script(c):
+        heads.append(tunnel(c)[0])
+        c.echo()
+    p = peer(script)
+    echo = make_server(servers.PyServer, echo=True)
+    proxy = f"http://127.0.0.1:{p.port}"
+    daemon.start("")
+
+    def cat(*args, **env):
+        before = len(heads)
+        result = daemon.client("cat", echo.url, *args, input="hello\n", env=env)
+        assert result.code == DONE and result.out == "hello\n", result
+        return len(heads) > before
+    assert cat(http_proxy=proxy)
+    assert heads[-1] == f"CONNECT 127.0.0.1:{echo.port} HTTP/1.1"
+    assert cat(all_proxy=f"127.0.0.1:{p.port}")
+    assert cat("--proxy", "env", ws_proxy=proxy, http_proxy="http://127.0.0.1:1")
+    assert cat("-x", proxy)
+    assert not cat(HTTP_PROXY=proxy)
+    assert not cat(https_proxy=proxy, HTTPS_PROXY=proxy)
+    assert not cat(http_proxy=proxy, no_proxy="example.com, 127.0.0.0/8")
+    assert not cat("--proxy", "none", http_proxy=proxy)
+    assert not cat("--proxy", "env")
+
+
+def test_environment_of_open(daemon, peer, server):
+    """`open` makes it an option of the connection; the daemon's own environment does not count."""
+    def script(c):
+        tunnel(c)
+        c.echo()
+    p = peer(script)
+    proxy = f"http://127.0.0.1:{p.port}"
+    dead = f"http://127.0.0.1:{free_port()}"
+    daemon.start(section("conf", server.url), env={"http_proxy": dead, "all_proxy": dead})
+    daemon.wait_open("conf")
+    assert daemon.client("open", "a", "ws://server.example/", env={"http_proxy": proxy}).code == 0
+    daemon.wait_open("a")
+    result = daemon.client("open", "b", "ws://server.example/", env={"http_proxy": "https://u:s3c@h"})
+    assert result.code == USAGE and "https://***@h" in result.err and "s3c" not in result.err
