@@ -262,6 +262,8 @@ static void check_waiting(void)
 	CHECK_EQ(fake_ws_pings(fake_ws_now()), 0);
 	confirm_wait_end(confirm, &waiter);
 	CHECK_EQ(fake_ws_pings(fake_ws_now()), 1); /* at once */
+	confirm_pong(confirm, ws_queued(fake_ws_now()) - 1); /* it stood between two fragments of 2 */
+	CHECK_EQ(told, 0);
 	send_number(3);
 	CHECK_EQ(told, 0);
 	pong();
