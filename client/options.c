@@ -61,6 +61,8 @@ static const struct row rows[] = {
 	 .help = "open (default), closed or message"},
 	{"no-queue", 0, FLAG, AT(no_queue), FOR_SEND | FOR_CAT | FOR_EXEC,
 	 .help = "fail (5) when the connection is not open"},
+	{"confirm", 0, FLAG, AT(confirm), FOR_SEND,
+	 .help = "return when the server is known to have read all"},
 	{"timeout", 'm', TIME, AT(timeout_ms), FOR_WAITING, "TIME",
 	 .help = "give up then, with status 124"},
 	{"no-daemon", 0, FLAG, AT(no_daemon), FOR_SETTINGS,

@@ -36,7 +36,7 @@ struct setting {
 
 struct options { /* strings are argv's */
 	const char *runtime_dir, *config;
-	bool help, version, json, stamp, no_daemon, no_queue, stay_open, follow;
+	bool help, version, json, stamp, no_daemon, no_queue, confirm, stay_open, follow;
 	const char *framing, *type, *until;
 	uint64_t count;                /* 0: no limit */
 	int64_t timeout_ms, quiet_ms;  /* -1: not said */

@@ -109,8 +109,8 @@ static int check_name(const char *name)
 /* The daemon takes names of files only if they are absolute: its directory is another one. */
 static int fix_files(const struct options *options)
 {
-	static const char *const keys[] = {"cacert",      "capath",     "cert",        "key",
-					   "header-file", "token-file", "on-open-file"};
+	static const char *const keys[] = {"cacert", "capath",	    "cert",	  "key",
+					   "file",   "header-file", "token-file", "on-open-file"};
 
 	for (size_t i = 0; i < options->settings_n; i++) {
 		struct setting *setting = &options->settings[i];
@@ -402,6 +402,7 @@ static int verb_send(const struct options *options)
 	session_init(&session, options->words[0]);
 	request_stream(&request, options, VERB_SEND, has_messages ? "nul" : framing);
 	request_text(&request, "name", options->words[0]);
+	request_true(&request, "confirm", options->confirm);
 	r = ask_stream(&session, options, &request, false, &answer);
 	if (r == 0 && has_messages) {
 		r = pack_messages(options, &answer, &given);

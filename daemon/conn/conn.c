@@ -24,6 +24,7 @@
 #include "base/strv.h"
 #include "codec/frame.h"
 #include "codec/utf8.h"
+#include "conn/confirm.h"
 #include "conn/retry.h"
 
 enum {
@@ -72,6 +73,7 @@ struct conn {
 	size_t greeted; /* of on_open(), in this session */
 	struct spool *spool;
 	struct outbox *outbox;
+	struct confirm confirm;
 	struct retry retry;
 	struct timer timer, expiry, loss;
 	struct later flush, notify;
@@ -145,6 +147,7 @@ static void count_unsent(struct conn *conn, struct outbox_loss lost, const char 
 {
 	if (lost.messages == 0)
 		return;
+	confirm_lost(&conn->confirm, lost.messages);
 	conn->stats.unsent_messages += lost.messages;
 	conn->stats.unsent_bytes += lost.bytes;
 	log_warning(conn->name, "%" PRIu64 " outgoing messages (%" PRIu64 " bytes) were not sent: %s",
@@ -164,12 +167,16 @@ static void conn_on_expiry(void *owner)
 static void conn_ended(struct conn *conn, const struct cause *cause);
 static void conn_on_flush(void *owner);
 
-static void release_written(struct conn *conn)
+static void count_sent(struct conn *conn, struct outbox_loss sent)
 {
-	struct outbox_loss sent = outbox_written(conn->outbox, ws_written(conn->ws));
-
 	conn->stats.sent_messages += sent.messages;
 	conn->stats.sent_bytes += sent.bytes;
+}
+
+static void release_written(struct conn *conn)
+{
+	count_sent(conn, confirm_release(&conn->confirm));
+	confirm_look(&conn->confirm);
 }
 
 static void conn_ws_opened(void *owner)
@@ -186,6 +193,7 @@ static void conn_ws_opened(void *owner)
 	conn->open_since_ms = loop_now_ms();
 	conn->greeted = 0;
 	credentials_forget_request(conn->credentials);
+	confirm_link_up(&conn->confirm, conn->ws);
 	conn_enter(conn, CONN_OPEN);
 	log_info(conn->name, "open: %s%s%s%s%s", ws_address(conn->ws),
 		 *ws_tls(conn->ws) ? ", " : "", ws_tls(conn->ws),
@@ -265,8 +273,10 @@ static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
 	struct conn *conn = owner;
 
 	conn->stats.rtt_us = rtt_us;
+	confirm_pong(&conn->confirm, ping_mark);
+	release_written(conn);
 	if (conn->settle == SETTLE_PONG && ping_mark < ws_queued(conn->ws)) {
-		ws_ping(conn->ws); /* that one was older than our last message */
+		confirm_ping(&conn->confirm); /* that one was older than our last message */
 	} else if (conn->settle == SETTLE_PONG) {
 		conn->settle = SETTLE_QUIET;
 		conn->settle_received = conn->stats.received_messages;
@@ -277,7 +287,34 @@ static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
 		timer_set(&conn->timer, conn->options->ping_interval_ms);
 }
 
-/* What became of the messages that the link had, and of the link. */
+/* What became of the messages that the link had. */
+static void settle_messages(struct conn *conn, uint16_t peer_code)
+{
+	bool answered = conn->close_sent && peer_code && peer_code == conn->close_code;
+	struct outbox_loss half, sent;
+	uint64_t doubtful;
+
+	if (!conn->confirm.ws)
+		return; /* it never was open */
+	count_sent(conn, confirm_release(&conn->confirm));
+	doubtful = confirm_link_down(&conn->confirm, answered, &half, &sent);
+	count_sent(conn, sent);
+	count_unsent(conn, half, "the connection ended in the middle of one");
+	if (doubtful == 0)
+		return;
+	if (conn->options->resend) {
+		log_info(conn->name, "%" PRIu64 " messages are unconfirmed and will be sent again",
+			 doubtful);
+		return;
+	}
+	conn->stats.unconfirmed_messages += doubtful;
+	log_warning(conn->name,
+		    "%" PRIu64 " messages are unconfirmed: they were sent, but the server may not have "
+		    "read them (resend = yes sends such again)",
+		    doubtful);
+}
+
+/* What became of the link. */
 static void conn_ws_ended(void *owner, const struct cause *cause)
 {
 	struct conn *conn = owner;
@@ -285,9 +322,7 @@ static void conn_ws_ended(void *owner, const struct cause *cause)
 	const char *reason = "";
 	uint16_t code = ws_close_code(conn->ws, &reason);
 
-	release_written(conn);
-	count_unsent(conn, outbox_rewind(conn->outbox, ws_written(conn->ws)),
-		     "the connection ended in the middle of one");
+	settle_messages(conn, code);
 	if (conn->state != CONN_CONNECTING) { /* else the last session's stays to be asked for */
 		conn->peer_code = code ? code : 1006; /* RFC 6455 7.1.5: no Close was received */
 		strncpy(conn->peer_reason, reason, sizeof(conn->peer_reason) - 1);
@@ -492,7 +527,7 @@ static void keep_alive(struct conn *conn)
 	struct cause cause;
 
 	if (!ws_ping_outstanding(conn->ws)) {
-		ws_ping(conn->ws);
+		confirm_ping(&conn->confirm);
 		timer_set(&conn->timer, options->ping_timeout_ms ? options->ping_timeout_ms
 								 : options->ping_interval_ms);
 	} else if (options->ping_timeout_ms && silence_ms >= options->ping_timeout_ms) {
@@ -536,7 +571,7 @@ static void close_when_settled(struct conn *conn)
 		send_close(conn);
 	} else if (conn->settle == SETTLE_ASK) {
 		conn->settle = SETTLE_PONG;
-		ws_ping(conn->ws);
+		confirm_ping(&conn->confirm);
 	}
 }
 
@@ -761,6 +796,9 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 	if (r == 0)
 		r = outbox_new(&conn->outbox, &options->outbox);
 	if (r == 0)
+		r = confirm_init(&conn->confirm, conn->outbox);
+	confirm_set_options(&conn->confirm, options->resend, options->outbox.queue_bytes);
+	if (r == 0)
 		r = spool_new(&conn->spool, &options->spool, pool, &spool_events, conn);
 	if (r < 0) {
 		conn_free(conn);
@@ -800,6 +838,7 @@ struct conn *conn_free(struct conn *conn)
 	timer_done(&conn->timer);
 	timer_done(&conn->expiry);
 	timer_done(&conn->loss);
+	confirm_done(&conn->confirm);
 	conn->outbox = outbox_free(conn->outbox);
 	conn->spool = spool_free(conn->spool);
 	url_done(&conn->url);
@@ -834,6 +873,7 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 	forget_greetings_that_went(conn);
 	spool_set_options(conn->spool, &options->spool);
 	outbox_set_options(conn->outbox, &options->outbox);
+	confirm_set_options(&conn->confirm, options->resend, options->outbox.queue_bytes);
 	timer_cancel(&conn->expiry);
 	arm_expiry(conn);
 	if (dialing)
@@ -960,6 +1000,11 @@ struct spool *conn_spool(struct conn *conn)
 struct outbox *conn_outbox(struct conn *conn)
 {
 	return conn->outbox;
+}
+
+struct confirm *conn_confirm(struct conn *conn)
+{
+	return &conn->confirm;
 }
 
 enum conn_state conn_state(const struct conn *conn)

@@ -19,6 +19,7 @@
 #include "net/dial.h"
 #include "net/ws.h"
 
+struct confirm;
 struct conn;
 
 enum conn_state {
@@ -40,6 +41,7 @@ struct conn_options {
 	struct spool_options spool;
 	struct outbox_options outbox;
 	struct credentials_options credentials;
+	bool resend;    /* ... again what no pong has covered when the link was lost */
 	char **on_open; /* messages sent first at each open */
 	int type;       /* MSG_TEXT or MSG_BINARY: of on_open, and what endpoints send */
 	uint64_t connect_timeout_ms, close_timeout_ms;
@@ -50,8 +52,9 @@ struct conn_options {
 
 struct conn_stats {
 	uint64_t received_messages, received_bytes;
-	uint64_t sent_messages, sent_bytes;       /* wholly written to the socket */
+	uint64_t sent_messages, sent_bytes;       /* wholly written to the socket; resend: and confirmed */
 	uint64_t rejected_messages;               /* from programs: not representable, refused */
+	uint64_t unconfirmed_messages;            /* sent, and maybe not read when the link was lost */
 	uint64_t unsent_messages, unsent_bytes;   /* half sent when the link was lost, expired, cleared */
 	uint64_t reconnects;                      /* opens after the first */
 	uint64_t attempts;
@@ -99,6 +102,7 @@ const struct conn_options *conn_options(const struct conn *conn);
 const struct url *conn_url(const struct conn *conn);
 struct spool *conn_spool(struct conn *conn);
 struct outbox *conn_outbox(struct conn *conn);
+struct confirm *conn_confirm(struct conn *conn);
 enum conn_state conn_state(const struct conn *conn);
 extern const char *const conn_state_names[CONN_STATES + 1];
 uint64_t conn_since_us(const struct conn *conn);        /* wall clock of the last state change */

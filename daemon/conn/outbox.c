@@ -332,5 +332,6 @@ void outbox_get_stats(const struct outbox *outbox, struct outbox_stats *ret)
 		.queued_messages = outbox->messages,
 		.queued_bytes = outbox->bytes,
 		.taken_messages = outbox->taken,
+		.put_messages = outbox->records.next_seq,
 	};
 }

@@ -32,6 +32,7 @@ struct outbox_waiter {
 struct outbox_stats {
 	uint64_t queued_messages, queued_bytes; /* now */
 	uint64_t taken_messages;                /* of these, given to the link */
+	uint64_t put_messages;                  /* ever: the number of the newest, counted from 1 */
 };
 
 /* What did not get out. */

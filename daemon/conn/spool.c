@@ -11,7 +11,7 @@
 
 #include "base/loop.h"
 
-enum { BLOCK_MAX = 1024 * 1024 };
+enum { BLOCK_MAX = 1024 * 1024, BOOKMARKS_MAX = 4 };
 
 struct spool {
 	struct records records;
@@ -24,6 +24,10 @@ struct spool {
 	struct record *newest; /* the newest message, in newest_block */
 	struct block *newest_block;
 	bool full;
+	struct bookmark {
+		const char *label;
+		uint64_t seq;
+	} bookmark[BOOKMARKS_MAX];
 	uint64_t dropped_messages, dropped_bytes;
 	uint64_t counted; /* messages with lower numbers have been counted as dropped, or never will be */
 };
@@ -375,6 +379,35 @@ static struct position oldest_position(const struct spool *spool)
 	};
 }
 
+/* The one with this label, or the first that is free; NULL: there are too many. */
+static struct bookmark *find_bookmark(struct spool *spool, const char *label)
+{
+	for (int i = 0; i < BOOKMARKS_MAX; i++) {
+		struct bookmark *bookmark = &spool->bookmark[i];
+
+		if (!bookmark->label || strcmp(bookmark->label, label) == 0)
+			return bookmark;
+	}
+	return NULL;
+}
+
+static void leave_bookmark(const struct cursor *cursor)
+{
+	struct bookmark *bookmark = find_bookmark(cursor->spool, cursor->label);
+
+	if (bookmark)
+		*bookmark = (struct bookmark){.label = cursor->label, .seq = cursor->at.seq};
+}
+
+static void resume(struct cursor *cursor)
+{
+	const struct bookmark *bookmark = find_bookmark(cursor->spool, cursor->label);
+
+	cursor->resumes = true;
+	if (bookmark && bookmark->label)
+		cursor_seek(cursor, bookmark->seq);
+}
+
 void cursor_open(struct cursor *cursor, struct spool *spool, enum cursor_from from,
 		 const char *label, void (*ready)(void *owner), void *owner)
 {
@@ -384,8 +417,10 @@ void cursor_open(struct cursor *cursor, struct spool *spool, enum cursor_from fr
 		.ready = ready,
 		.owner = owner,
 	};
-	cursor->at = from == CURSOR_OLDEST ? oldest_position(spool) : newest_position(spool);
+	cursor->at = from == CURSOR_NEWEST ? newest_position(spool) : oldest_position(spool);
 	list_append(&spool->cursors, &cursor->link);
+	if (from == CURSOR_RESUMED)
+		resume(cursor);
 }
 
 /* The reader that held the line may have moved, or gone.  Eased only when there is a good part of
@@ -417,6 +452,8 @@ void cursor_close(struct cursor *cursor)
 
 	if (!spool)
 		return;
+	if (cursor->resumes)
+		leave_bookmark(cursor);
 	list_remove(&cursor->link);
 	list_remove(&cursor->waiting);
 	cursor->spool = NULL;
@@ -458,6 +495,24 @@ static void step(struct position *at, const struct record *record)
 	at->offset += record_size(record->len);
 	if (is_message(record))
 		at->seq++;
+}
+
+/* Marks ahead of it are passed over: they belong to what was read before. */
+void cursor_seek(struct cursor *cursor, uint64_t seq)
+{
+	const struct spool *spool = cursor->spool;
+	struct position at = oldest_position(spool);
+	const struct record *record;
+	struct block *next;
+
+	while (at.block && (next = records_after(&spool->records, at.block)) &&
+	       next->first_seq <= seq)
+		at = (struct position){.block = next, .seq = next->first_seq};
+	while (at.block && (record = block_record(at.block, at.offset)) &&
+	       (at.seq < seq || !is_message(record)))
+		step(&at, record);
+	cursor->at = at;
+	check_eased(cursor->spool);
 }
 
 /* What is older than keep-age is as good as gone, though its block still stands. */

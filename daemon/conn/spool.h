@@ -69,6 +69,7 @@ struct cursor {
 	bool newest_only;    /* wants just the newest: passing over messages is no loss to it */
 	bool live;           /* somebody is really reading: overflow = block waits for it */
 	uint64_t missed;     /* messages, in all */
+	bool resumes;        /* leaves a bookmark */
 	const char *label;   /* "out", "sock": for the log; not owned */
 	/* There is something to read.  Called once for each cursor_wait(), from inside spool_append():
 	 * arrange to be called from the loop, and return. */
@@ -78,13 +79,17 @@ struct cursor {
 	void (*jumped)(void *owner, uint64_t messages);
 };
 
-enum cursor_from { CURSOR_OLDEST, CURSOR_NEWEST };
+/* CURSOR_RESUMED: where the last one with this label was closed, else the oldest.  For readers of which
+ * there is one, and whose label is a constant: they are made anew when options change. */
+enum cursor_from { CURSOR_OLDEST, CURSOR_NEWEST, CURSOR_RESUMED };
 
 void cursor_open(struct cursor *cursor, struct spool *spool, enum cursor_from from,
 		 const char *label, void (*ready)(void *owner), void *owner);
 void cursor_close(struct cursor *cursor); /* a zeroed cursor is fine */
 void cursor_set_live(struct cursor *cursor, bool live);
 void cursor_to_newest(struct cursor *cursor); /* skip what is there; nothing is counted as missed */
+/* To the message with this number, or the oldest that there is if it has gone. */
+void cursor_seek(struct cursor *cursor, uint64_t seq);
 
 /* Where to begin reading: passes over what is older than keep-age, which is then missed. */
 struct position cursor_start(struct cursor *cursor);

@@ -141,7 +141,7 @@ static int control_rights(const struct control *control, int fd, struct request_
 		return -errno;
 	*ret = (struct request_rights){.pid = who.pid};
 	if (who.uid == 0 || who.uid == geteuid()) {
-		ret->read = ret->write = true;
+		ret->read = ret->write = ret->owner = true;
 		return 0;
 	}
 	r = peer_groups(fd, &groups, &n);

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/loop.h"
 #include "codec/json.h"
+#include "conn/confirm.h"
 #include "endpoint/intake.h"
 #include "endpoint/outlet.h"
 
@@ -49,6 +50,9 @@ struct flow {
 	const char *broken;           /* why nothing more can be read; constant */
 	bool wants_finish, finishing; /* the input has ended; conn_finish() was called */
 	uint64_t attempt;             /* ... in this session of the connection */
+	struct confirm_waiter confirm;
+	bool confirming; /* the input has ended, the answer is awaited */
+	bool unconfirmed;
 	bool winding_up, done;
 	struct ending ending;
 	void (*ended)(void *owner);
@@ -148,6 +152,7 @@ static void flow_end(struct flow *flow)
 		return;
 	flow->done = true;
 	later_cancel(&flow->settle);
+	confirm_forget(&flow->confirm);
 	flow_stop_intake(flow);
 	flow->outlet = outlet_free(flow->outlet);
 	shutdown(flow->fd, SHUT_WR);
@@ -158,6 +163,43 @@ static void flow_end(struct flow *flow)
 	flow_tell_missed(flow);
 	flow_tell_end(flow);
 	flow->ended(flow->owner);
+}
+
+static void flow_note_unconfirmed(struct flow *flow)
+{
+	flow->ending.exit = EXIT_PEER;
+	snprintf(flow->ending.message, sizeof(flow->ending.message),
+		 "unconfirmed: the connection has ended before the server was known to have read all");
+}
+
+/* The answer has come: from a clean stack, as the flow may be freed by it. */
+static void flow_settle_confirm(struct flow *flow)
+{
+	if (flow->unconfirmed)
+		flow_note_unconfirmed(flow);
+	flow_end(flow);
+}
+
+/* Losses before its first message are none of its own. */
+static void flow_confirm_told(void *owner, bool confirmed)
+{
+	struct flow *flow = owner;
+
+	if (!confirmed && flow->intake && intake_get_stats(flow->intake)->messages == 0) {
+		confirm_wait(conn_confirm(flow->conn), &flow->confirm);
+		return;
+	}
+	flow->unconfirmed = !confirmed;
+	loop_later(&flow->settle);
+}
+
+/* All is queued. */
+static void flow_begin_confirming(struct flow *flow)
+{
+	flow->confirming = true;
+	if (list_linked(&flow->confirm.link))
+		confirm_wait_end(conn_confirm(flow->conn), &flow->confirm);
+	loop_later(&flow->settle);
 }
 
 /* No more from the client; what was received still goes out to it.  May end (and free) the flow. */
@@ -205,7 +247,7 @@ static bool flow_is_over(const struct flow *flow, enum conn_state state)
 				(state != CONN_OPEN && state != CONN_CLOSING)))
 		return true;
 	if (state == CONN_CLOSED || state == CONN_FAILED)
-		return flow->options.reads || flow->options.own;
+		return flow->options.reads || flow->options.own || flow->confirming;
 	return flow->options.own && state == CONN_WAITING &&
 	       conn_options(flow->conn)->reconnect == CONN_RECONNECT_NEVER;
 }
@@ -218,8 +260,12 @@ void flow_changed(struct flow *flow)
 		return;
 	state = conn_state(flow->conn);
 	flow_tell_state(flow);
-	if (flow_is_over(flow, state)) {
+	if (flow->confirming && !list_linked(&flow->confirm.link)) {
+		flow_settle_confirm(flow);
+	} else if (flow_is_over(flow, state)) {
 		flow_note_conn_end(flow);
+		if (flow->confirming)
+			flow_note_unconfirmed(flow);
 		flow_wind_up(flow);
 	} else if (flow->wants_finish && !flow->finishing && state == CONN_OPEN) {
 		/* Not before it is open: what was read from the client has to get out first. */
@@ -247,6 +293,8 @@ void flow_cut(struct flow *flow)
 		return;
 	if (!flow->winding_up)
 		flow_note_conn_end(flow);
+	if (list_linked(&flow->confirm.link))
+		flow_note_unconfirmed(flow);
 	if (flow->outlet && flow_last_words(flow) > 0) {
 		flow->missed += outlet_behind(flow->outlet);
 		flow->ending.exit = EXIT_PEER;
@@ -276,6 +324,8 @@ static void flow_intake_ended(void *owner)
 		flow_changed(flow);
 	} else if (flow->done) {
 		return;
+	} else if (flow->options.confirm) {
+		flow_begin_confirming(flow);
 	} else if (!flow->options.reads) {
 		flow_end(flow);
 	} else {
@@ -409,9 +459,12 @@ int flow_new(struct flow **ret, struct conn *conn, struct peer *peer,
 	flow->ended = ended;
 	flow->owner = owner;
 	later_init(&flow->settle, flow_run_settle, flow);
+	flow->confirm = (struct confirm_waiter){.told = flow_confirm_told, .owner = flow};
 	r = flow_make_socket(flow, &fd);
 	if (r >= 0)
 		r = flow_make_movers(flow);
+	if (r >= 0 && options->confirm)
+		confirm_wait(conn_confirm(conn), &flow->confirm);
 	if (r < 0) {
 		flow_free(flow);
 		return r;
@@ -426,6 +479,7 @@ struct flow *flow_free(struct flow *flow)
 	if (!flow)
 		return NULL;
 	later_cancel(&flow->settle);
+	confirm_forget(&flow->confirm);
 	flow->intake = intake_free(flow->intake);
 	flow->outlet = outlet_free(flow->outlet);
 	if (flow->fd >= 0)

@@ -20,6 +20,7 @@ struct flow_options {
 	bool reads, writes; /* what the client does: recv, send, or cat */
 	bool own;           /* the connection is there for this stream alone */
 	bool finish;        /* the client's end of input closes the WebSocket */
+	bool confirm;       /* it ends when the server is known to have read all */
 	bool settle;        /* ... when the server has answered, see conn_finish() */
 	enum framing framing;
 	enum msg_kind type;

@@ -70,7 +70,8 @@ enum protocol_exit {
 #define VERB_RECONNECT "reconnect" /* name */
 #define VERB_PAUSE "pause"         /* name */
 #define VERB_RESUME "resume"       /* name */
-#define VERB_SEND "send"           /* name, [framing, type, no_queue:bool] -> stream; half-close = end; then "end" when all is queued */
+#define VERB_SEND "send"           /* name, [framing, type, no_queue:bool, confirm:bool] -> stream; half-close = end; then "end" when all is queued
+				    * (confirm: when the server is known to have read it) */
 #define VERB_RECV "recv"           /* name, [framing, type, count, from:"now"|"oldest"] -> stream */
 #define VERB_CAT "cat"             /* name, [framing, type, count, from, no_queue, finish:bool, settle:bool] -> stream both ways;
 				    * finish (default true): half-close = close the WebSocket properly;

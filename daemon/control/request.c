@@ -212,6 +212,10 @@ static int request_fill_section(const struct request *request, struct section *s
 		r = config_section_set(section, "reconnect", "never", faults);
 	if (r >= 0)
 		r = section_set_options(section, &options, faults);
+	if (r >= 0 && section->endpoint.file && !request->rights.owner) {
+		buf_append_str(faults, "file: only root and the daemon's own user may have it write files");
+		return -EINVAL;
+	}
 	return r < 0 ? r : config_section_check(section, faults);
 }
 

@@ -20,6 +20,7 @@ struct request;
 
 struct request_rights {
 	bool read, write;
+	bool owner; /* root, or the daemon's own user */
 	int pid;
 };
 

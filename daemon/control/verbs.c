@@ -449,6 +449,7 @@ static void stream_fill_options(const struct request *request, const struct chan
 		options->finish = own; /* send URL: all has left before the connection goes */
 	else
 		options->finish = request_true(request, "/finish", true);
+	options->confirm = !options->reads && request_true(request, "/confirm", false);
 	options->settle = options->reads && request_true(request, "/settle", true);
 }
 

@@ -10,15 +10,18 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/strv.h"
+#include "endpoint/drain.h"
 #include "endpoint/fifo.h"
+#include "endpoint/filelog.h"
 #include "endpoint/latest.h"
 #include "endpoint/outlet.h"
 #include "endpoint/statefile.h"
 #include "endpoint/stream.h"
 
 const char *const endpoint_names[ENDPOINT_KINDS + 1] = {
-	[ENDPOINT_IN] = "in",     [ENDPOINT_OUT] = "out",       [ENDPOINT_SOCK] = "sock",
-	[ENDPOINT_LAST] = "last", [ENDPOINT_STATUS] = "status",
+	[ENDPOINT_IN] = "in",     [ENDPOINT_OUT] = "out",   [ENDPOINT_DRAIN] = "drain",
+	[ENDPOINT_SOCK] = "sock", [ENDPOINT_LAST] = "last", [ENDPOINT_STATUS] = "status",
+	[ENDPOINT_FILE] = "file",
 };
 
 struct endpoints {
@@ -29,9 +32,11 @@ struct endpoints {
 	struct access access;
 	struct fifo_in *in;
 	struct fifo_out *out;
+	struct drain *drain;
 	struct stream *stream;
 	struct latest *latest;
 	struct statefile *statefile;
+	struct filelog *filelog;
 };
 
 static int make_in(struct endpoints *e)
@@ -42,6 +47,16 @@ static int make_in(struct endpoints *e)
 static int make_out(struct endpoints *e)
 {
 	return fifo_out_new(&e->out, e->dirfd, e->arrivals, e->conn, e->options, &e->access);
+}
+
+static int make_drain(struct endpoints *e)
+{
+	return drain_new(&e->drain, e->dirfd, e->arrivals, e->conn, e->options, &e->access);
+}
+
+static int make_file(struct endpoints *e)
+{
+	return filelog_new(&e->filelog, e->conn, e->options, &e->access);
 }
 
 static int make_sock(struct endpoints *e)
@@ -60,8 +75,9 @@ static int make_status(struct endpoints *e)
 }
 
 static int (*const makers[ENDPOINT_KINDS])(struct endpoints *endpoints) = {
-	[ENDPOINT_IN] = make_in,     [ENDPOINT_OUT] = make_out,       [ENDPOINT_SOCK] = make_sock,
-	[ENDPOINT_LAST] = make_last, [ENDPOINT_STATUS] = make_status,
+	[ENDPOINT_IN] = make_in,     [ENDPOINT_OUT] = make_out,   [ENDPOINT_DRAIN] = make_drain,
+	[ENDPOINT_SOCK] = make_sock, [ENDPOINT_LAST] = make_last, [ENDPOINT_STATUS] = make_status,
+	[ENDPOINT_FILE] = make_file,
 };
 
 /* The directory can be entered only when it has its grants, and has them before anything is in it. */
@@ -82,11 +98,18 @@ static int make_directory(struct endpoints *e)
 	return r;
 }
 
+static bool is_wanted(const struct endpoints *e, int kind)
+{
+	if (kind == ENDPOINT_FILE)
+		return e->options->file != NULL;
+	return strv_contains(e->options->endpoints, endpoint_names[kind]);
+}
+
 /* What a configuration no longer asks for, or a crash has left, does not stay to mislead. */
 static void remove_unwanted(const struct endpoints *e)
 {
 	for (int kind = 0; kind < ENDPOINT_KINDS; kind++)
-		if (!strv_contains(e->options->endpoints, endpoint_names[kind]))
+		if (!is_wanted(e, kind))
 			unlinkat(e->dirfd, endpoint_names[kind], 0);
 }
 
@@ -100,7 +123,7 @@ static int make_all(struct endpoints *e, const char **ret_path)
 		return r;
 	remove_unwanted(e);
 	for (int kind = 0; kind < ENDPOINT_KINDS; kind++) {
-		if (!strv_contains(e->options->endpoints, endpoint_names[kind]))
+		if (!is_wanted(e, kind))
 			continue;
 		*ret_path = endpoint_names[kind];
 		r = makers[kind](e);
@@ -149,9 +172,11 @@ struct endpoints *endpoints_free(struct endpoints *e, bool keep)
 		return NULL;
 	e->in = fifo_in_free(e->in);
 	e->out = fifo_out_free(e->out);
+	e->drain = drain_free(e->drain);
 	e->stream = stream_free(e->stream, e->dirfd);
 	e->latest = latest_free(e->latest);
 	e->statefile = statefile_free(e->statefile, e->dirfd);
+	e->filelog = filelog_free(e->filelog);
 	if (!keep && e->dirfd >= 0)
 		remove_directory(e);
 	if (e->dirfd >= 0)
@@ -168,6 +193,14 @@ void endpoints_set_options(struct endpoints *e, const struct endpoint_options *o
 		stream_set_options(e->stream, options);
 	if (e->latest)
 		latest_set_options(e->latest, options);
+	if (e->filelog)
+		filelog_set_options(e->filelog, options);
+}
+
+void endpoints_reopen(struct endpoints *e)
+{
+	if (e->filelog)
+		filelog_reopen(e->filelog);
 }
 
 void endpoints_drain_in(struct endpoints *e)
@@ -176,20 +209,28 @@ void endpoints_drain_in(struct endpoints *e)
 		fifo_in_drain(e->in);
 }
 
+static int describe_fifo(const char *name, const struct outlet *outlet, struct buf *out)
+{
+	return buf_printf(out,
+			  ",{\"kind\":\"%s\",\"name\":\"%s\",\"pid\":null,"
+			  "\"behind_messages\":%llu,\"missed\":%llu}",
+			  name, name, (unsigned long long)outlet_behind(outlet),
+			  (unsigned long long)outlet_missed(outlet));
+}
+
 int endpoints_describe(const struct endpoints *e, struct buf *out)
 {
-	const struct outlet *outlet = e->out ? fifo_out_outlet(e->out) : NULL;
 	size_t before = buf_len(out);
 	int r = 0;
 
-	if (outlet)
-		r = buf_printf(out,
-			       ",{\"kind\":\"out\",\"name\":\"out\",\"pid\":null,"
-			       "\"behind_messages\":%llu,\"missed\":%llu}",
-			       (unsigned long long)outlet_behind(outlet),
-			       (unsigned long long)outlet_missed(outlet));
+	if (e->out)
+		r = describe_fifo("out", fifo_out_outlet(e->out), out);
+	if (r == 0 && e->drain)
+		r = describe_fifo("drain", drain_outlet(e->drain), out);
 	if (r == 0 && e->stream)
 		r = stream_describe(e->stream, out);
+	if (r == 0 && e->filelog)
+		r = filelog_describe(e->filelog, out);
 	if (r == 0 && buf_len(out) > before) /* the first has no comma ahead */
 		buf_head(out)[before] = ' ';
 	return r;

@@ -16,13 +16,25 @@ struct arrivals;
 struct buf;
 struct endpoints;
 
-enum endpoint_kind { ENDPOINT_IN, ENDPOINT_OUT, ENDPOINT_SOCK, ENDPOINT_LAST, ENDPOINT_STATUS, ENDPOINT_KINDS };
+enum endpoint_kind {
+	ENDPOINT_IN,
+	ENDPOINT_OUT,
+	ENDPOINT_DRAIN,
+	ENDPOINT_SOCK,
+	ENDPOINT_LAST,
+	ENDPOINT_STATUS,
+	ENDPOINT_FILE, /* stands elsewhere */
+	ENDPOINT_KINDS
+};
 extern const char *const endpoint_names[ENDPOINT_KINDS + 1];
 
 struct endpoint_options {
 	char **endpoints; /* names from the table */
 	int framing;      /* enum framing */
 	bool batch;
+	char *file; /* NULL: none; otherwise it is made, named in `endpoints` or not */
+	uint64_t file_max_bytes; /* 0: it is never rotated */
+	uint64_t file_keep;      /* older ones that stay */
 	char **access; /* "user:NAME[:read|:write]", "group:NAME..." */
 };
 
@@ -35,6 +47,9 @@ int endpoints_new(struct endpoints **ret, int runtime_fd, struct arrivals *arriv
 struct endpoints *endpoints_free(struct endpoints *endpoints, bool keep);
 /* The connection's options have moved (a reload that changed nothing here). */
 void endpoints_set_options(struct endpoints *endpoints, const struct endpoint_options *options);
+
+/* Regular files that messages are appended to were moved away: begin them anew. */
+void endpoints_reopen(struct endpoints *endpoints);
 
 /* Read what is in `in` now to its end (the daemon is stopping). */
 void endpoints_drain_in(struct endpoints *endpoints);

@@ -3,10 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -18,8 +15,9 @@
 #include "endpoint/arrivals.h"
 #include "endpoint/intake.h"
 #include "endpoint/outlet.h"
+#include "endpoint/pipe.h"
 
-enum { ONE_PAGE = 4096, OPEN_FLAGS = O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW };
+enum { OPEN_FLAGS = O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW };
 
 static int make_fifo(int dirfd, const char *name, const struct access *access,
 		     enum access_object object)
@@ -109,42 +107,14 @@ struct fifo_out {
 	struct outlet *outlet;
 };
 
-static bool has_reader(const struct fifo_out *fifo)
-{
-	struct pollfd poller = {.fd = fifo->fd, .events = POLLOUT};
-
-	return poll(&poller, 1, 0) >= 0 && !(poller.revents & POLLERR);
-}
-
-static size_t residue(const struct fifo_out *fifo)
-{
-	int bytes = 0;
-
-	return ioctl(fifo->fd, FIONREAD, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
-}
-
-/* Read away what the reader who left did not: half a line is no use to the next one. */
-static void empty_pipe(const struct fifo_out *fifo)
-{
-	char path[32], waste[ONE_PAGE];
-	cleanup_close int fd = -1;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fifo->fd);
-	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	while (read(fd, waste, sizeof(waste)) > 0)
-		continue;
-}
-
 /* Both kinds of news lead here: that the last reader has left, and an arrival.  A
  * reader may have come and gone since the last look, so its traces count, not what was known of it. */
 static void look(struct fifo_out *fifo)
 {
-	if (has_reader(fifo))
+	if (pipe_has_reader(fifo->fd))
 		outlet_set_present(fifo->outlet, true);
-	else if (outlet_reader_left(fifo->outlet, residue(fifo)))
-		empty_pipe(fifo);
+	else if (outlet_reader_left(fifo->outlet, pipe_bytes(fifo->fd)))
+		pipe_take_back(fifo->fd); /* half a line is no use to the next one */
 }
 
 static void fifo_on_left(evutil_socket_t fd, short what, void *owner)
@@ -167,17 +137,6 @@ static void fifo_outlet_ended(void *owner, int error)
 
 static const struct outlet_events outlet_events = {.ended = fifo_outlet_ended};
 
-static int open_held(int dirfd, const char *name)
-{
-	cleanup_close int both = openat(dirfd, name, O_RDWR | OPEN_FLAGS);
-	int fd;
-
-	if (both < 0)
-		return -errno;
-	fd = openat(dirfd, name, O_WRONLY | OPEN_FLAGS);
-	return fd < 0 ? -errno : fd;
-}
-
 static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct conn *conn,
 		     const struct endpoint_options *options)
 {
@@ -193,7 +152,7 @@ static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct co
 
 	/* A pipe that still holds more than a page keeps its size, and one by one still holds. */
 	if (!options->batch)
-		fcntl(fifo->fd, F_SETPIPE_SZ, ONE_PAGE);
+		fcntl(fifo->fd, F_SETPIPE_SZ, PIPE_ONE_PAGE);
 	r = outlet_new(&fifo->outlet, fifo->fd, conn, &outlet_options, &outlet_events, fifo);
 	if (r < 0)
 		return r;
@@ -221,7 +180,7 @@ int fifo_out_new(struct fifo_out **ret, int dirfd, struct arrivals *arrivals, st
 	fifo = calloc(1, sizeof(*fifo));
 	if (!fifo)
 		return -ENOMEM;
-	fifo->fd = r = open_held(dirfd, "out");
+	fifo->fd = r = pipe_hold(dirfd, "out");
 	if (r >= 0)
 		r = start_out(fifo, arrivals, conn, options);
 	if (r < 0) {

@@ -24,6 +24,7 @@ enum {
 	CHECKPOINT_EVERY = 4096,         /* bytes of a batch, see struct batch */
 	CHECKPOINTS = BATCH_MAX / CHECKPOINT_EVERY + 2,
 	WRITES_PER_TURN = 16,
+	PAGE_BYTES = 4096,
 };
 
 struct outlet {
@@ -40,6 +41,13 @@ struct outlet {
 	struct buf encoded;
 	size_t done; /* bytes of it that are out */
 	bool counts; /* it is a message */
+	uint64_t record_seq; /* ... with this number */
+
+	/* Records that stand in the page, if not 0; the cursor is still ahead of them. */
+	size_t page_bytes;
+	uint64_t page_end_seq;
+	bool page_jumped; /* the spool has dropped some of them meanwhile */
+	uint64_t until;   /* messages from this number on are for another time */
 
 	bool unsure; /* one by one: whether the pipe is empty */
 	bool started, absent, blocked, finishing, over;
@@ -57,6 +65,12 @@ static size_t parts_len(const struct frame_parts *parts)
 static bool counts(const struct msg *msg)
 {
 	return msg->kind == MSG_TEXT || msg->kind == MSG_BINARY;
+}
+
+/* MSG was read, and AT is behind it. */
+static bool is_beyond(const struct outlet *outlet, const struct msg *msg, const struct position *at)
+{
+	return counts(msg) && at->seq > outlet->until;
 }
 
 static void end(struct outlet *outlet, int error)
@@ -160,6 +174,7 @@ static void begin_record(struct outlet *outlet, const struct msg *msg,
 	outlet->in_record = true;
 	outlet->done = done;
 	outlet->counts = counts(msg);
+	outlet->record_seq = after->seq - 1;
 	cursor_commit(&outlet->cursor, after);
 }
 
@@ -184,8 +199,11 @@ static bool next_record(struct outlet *outlet)
 	struct msg msg;
 
 	while (cursor_read(&outlet->cursor, &at, &msg)) {
-		int r = encode(outlet, &msg, &parts);
+		int r;
 
+		if (is_beyond(outlet, &msg, &at))
+			return false;
+		r = encode(outlet, &msg, &parts);
 		if (r == FRAME_PARTS || r == FRAME_ENCODED) {
 			begin_record(outlet, &msg, &parts, &at, 0);
 			return true;
@@ -277,8 +295,8 @@ static bool put_record(struct outlet *outlet, struct batch *batch, const struct 
 	return true;
 }
 
-/* Fill the scratch with whole small records, up to one that is not. */
-static void fill_batch(struct outlet *outlet, struct batch *batch)
+/* Fill the scratch with whole small records, up to one that is not, and to at most MAX bytes. */
+static void fill_batch(struct outlet *outlet, struct batch *batch, size_t max)
 {
 	uint64_t limit = count_left(outlet);
 	struct position at;
@@ -288,8 +306,16 @@ static void fill_batch(struct outlet *outlet, struct batch *batch)
 	batch->end = at = cursor_start(&outlet->cursor);
 	while (batch->len < BATCH_MAX - COPY_MAX && batch->messages < limit &&
 	       cursor_read(&outlet->cursor, &at, &msg)) {
-		if (msg.len > COPY_MAX - 16 || !put_record(outlet, batch, &msg))
+		size_t len = batch->len;
+
+		if (msg.len > COPY_MAX - 16 || is_beyond(outlet, &msg, &at) ||
+		    !put_record(outlet, batch, &msg))
 			break;
+		if (batch->len > max) { /* only known when it is there */
+			batch->len = len;
+			batch->messages -= counts(&msg);
+			break;
+		}
 		batch->end = at;
 	}
 }
@@ -332,7 +358,7 @@ static bool write_batch(struct outlet *outlet)
 	struct iovec iov;
 	ssize_t written;
 
-	fill_batch(outlet, &batch);
+	fill_batch(outlet, &batch, BATCH_MAX);
 	if (batch.len == 0) {
 		cursor_commit(&outlet->cursor, &batch.end);
 		return next_record(outlet) && continue_record(outlet);
@@ -377,8 +403,62 @@ static bool pump_one(struct outlet *outlet)
 	return continue_record(outlet);
 }
 
+/* TAKEN bytes of the page have been read: go behind what was read wholly. */
+static void settle_page(struct outlet *outlet, size_t taken)
+{
+	struct position at = outlet->cursor.at, before = at;
+	struct frame_parts parts;
+	struct msg msg;
+	size_t offset = 0;
+
+	while (cursor_read(&outlet->cursor, &at, &msg)) {
+		int r = encode(outlet, &msg, &parts);
+
+		if (r < 0)
+			break; /* such stand in no page */
+		if (r == FRAME_NOTHING)
+			parts = (struct frame_parts){0};
+		if (outlet->page_jumped ? at.seq > outlet->page_end_seq
+					: offset + parts_len(&parts) > taken)
+			break;
+		offset += parts_len(&parts);
+		before = at;
+	}
+	cursor_commit(&outlet->cursor, &before);
+	outlet->page_bytes = 0;
+}
+
+/* A page of records in the pipe; what does not fit goes alone, as in pump_one(). */
+static bool pump_page(struct outlet *outlet)
+{
+	struct batch batch;
+	struct iovec iov;
+	ssize_t written;
+
+	if (bytes_in_pipe(outlet) > 0)
+		return false;
+	if (outlet->page_bytes > 0)
+		settle_page(outlet, outlet->page_bytes);
+	if (outlet->in_record)
+		return pump_one(outlet);
+	fill_batch(outlet, &batch, PAGE_BYTES);
+	if (batch.len == 0)
+		return pump_one(outlet);
+	iov = (struct iovec){loop_write_scratch(), batch.len};
+	written = write_some(outlet, &iov, 1); /* all or nothing: pipe(7) */
+	outlet->blocked = written == 0;
+	if (written > 0) {
+		outlet->page_bytes = (size_t)written;
+		outlet->page_end_seq = batch.end.seq;
+		outlet->page_jumped = false;
+	}
+	return false;
+}
+
 static bool pump_once(struct outlet *outlet)
 {
+	if (outlet->options.pages)
+		return pump_page(outlet);
 	if (outlet->options.one_by_one)
 		return pump_one(outlet);
 	if (outlet->in_record)
@@ -386,11 +466,19 @@ static bool pump_once(struct outlet *outlet)
 	return write_batch(outlet);
 }
 
+static bool nothing_left(struct outlet *outlet)
+{
+	struct position at = outlet->cursor.at;
+	struct msg msg;
+
+	return !cursor_read(&outlet->cursor, &at, &msg) || is_beyond(outlet, &msg, &at);
+}
+
 /* The record is in the pipe and not read yet, as far as we know, and no other waits for its place: then
  * it need not wake us when it is read.  That is looked up when the next one comes. */
 static bool rests(const struct outlet *outlet)
 {
-	return outlet->options.one_by_one && outlet->in_record &&
+	return outlet->options.one_by_one && outlet->in_record && !outlet->finishing &&
 	       outlet->done == parts_len(&outlet->parts) && cursor_at_end(&outlet->cursor);
 }
 
@@ -401,9 +489,9 @@ static void outlet_rearm(struct outlet *outlet)
 		return;
 	if (rests(outlet)) {
 		cursor_wait(&outlet->cursor);
-	} else if (outlet->blocked || outlet->in_record) {
+	} else if (outlet->blocked || outlet->in_record || outlet->page_bytes > 0) {
 		event_add(outlet->writable, NULL);
-	} else if (!cursor_at_end(&outlet->cursor)) {
+	} else if (!nothing_left(outlet)) {
 		loop_later(&outlet->run);
 	} else if (outlet->finishing) {
 		end(outlet, 0);
@@ -451,6 +539,7 @@ static void outlet_cursor_jumped(void *owner, uint64_t messages)
 {
 	struct outlet *outlet = owner;
 
+	outlet->page_jumped = true;
 	if (outlet->events->missed)
 		outlet->events->missed(outlet->owner, messages);
 }
@@ -465,7 +554,9 @@ int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outl
 	if (!outlet)
 		return -ENOMEM;
 	outlet->fd = fd;
+	outlet->until = UINT64_MAX;
 	outlet->options = *options;
+	outlet->options.one_by_one = options->one_by_one || options->pages;
 	outlet->events = events;
 	outlet->owner = owner;
 	later_init(&outlet->run, outlet_on_run, outlet);
@@ -490,6 +581,8 @@ struct outlet *outlet_free(struct outlet *outlet)
 	if (outlet->writable)
 		event_free(outlet->writable);
 	later_cancel(&outlet->run);
+	if (outlet->in_record && outlet->counts && outlet->cursor.resumes)
+		cursor_seek(&outlet->cursor, outlet->record_seq);
 	release_record(outlet);
 	cursor_close(&outlet->cursor);
 	free(outlet);
@@ -528,6 +621,35 @@ bool outlet_reader_left(struct outlet *outlet, size_t residue)
 		return false; /* the next reader finds it in the pipe */
 	outlet->done = 0;
 	return true;
+}
+
+void outlet_begin(struct outlet *outlet, int fd, uint64_t until)
+{
+	outlet->fd = fd;
+	event_assign(outlet->writable, loop_base(), fd, EV_WRITE | EV_ET, outlet_on_writable, outlet);
+	outlet->until = until;
+	outlet->started = outlet->finishing = true;
+	outlet->absent = outlet->blocked = false;
+	cursor_set_live(&outlet->cursor, true);
+	loop_later(&outlet->run);
+}
+
+void outlet_take_back(struct outlet *outlet, size_t residue)
+{
+	size_t taken = outlet->done > residue ? outlet->done - residue : 0;
+
+	later_cancel(&outlet->run);
+	event_del(outlet->writable);
+	outlet->absent = true;
+	outlet->over = false;
+	cursor_set_live(&outlet->cursor, false);
+	if (outlet->page_bytes > 0)
+		settle_page(outlet, residue < outlet->page_bytes ? outlet->page_bytes - residue : 0);
+	else if (outlet->in_record && taken == parts_len(&outlet->parts))
+		record_done(outlet);
+	else if (outlet->in_record) /* raw has no wholes */
+		outlet->done = outlet->options.framing == FRAMING_RAW ? taken : 0;
+	outlet->fd = -1;
 }
 
 void outlet_finish(struct outlet *outlet)

@@ -33,6 +33,8 @@ struct outlet_options {
 	/* One record at a time, the next one when this has been read: for a pipe that was shrunk to one
 	 * page.  Only with `is_fifo`. */
 	bool one_by_one;
+	/* The same with as many whole records as fit into that page. */
+	bool pages;
 	uint64_t count; /* messages, then `ended`; 0: no limit */
 };
 
@@ -49,6 +51,14 @@ void outlet_set_present(struct outlet *outlet, bool present);
 /* One by one: the last reader has gone with RESIDUE bytes left in the pipe.  True: he had read a part
  * of a record; it will be written again, whole, to the next one, so empty the pipe now. */
 bool outlet_reader_left(struct outlet *outlet, size_t residue);
+
+/* For an owner whose readers come one behind the other, each with a descriptor of his own: write what
+ * stands before message number UNTIL to FD, then call `ended` (error 0).  Only with `is_fifo`
+ * and one_by_one or pages, and then `ended` means that all of it has been read. */
+void outlet_begin(struct outlet *outlet, int fd, uint64_t until);
+/* That reader has gone (or all was read): RESIDUE bytes were in his pipe, and nobody reads them any more.
+ * What he has not read wholly is for the next.  Silent until outlet_begin(). */
+void outlet_take_back(struct outlet *outlet, size_t residue);
 
 /* Call `ended` (error 0) as soon as all is written: nothing more will come. */
 void outlet_finish(struct outlet *outlet);

@@ -83,6 +83,7 @@ void instance_prepare_process(void)
 	mallopt(M_MMAP_THRESHOLD, MALLOC_KEEPS);
 	mallopt(M_TRIM_THRESHOLD, MALLOC_KEEPS);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the write, no reason to die */
 	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;

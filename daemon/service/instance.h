@@ -15,7 +15,8 @@ struct instance {
 int instance_take(struct instance *ret, const char *runtime_dir);
 void instance_done(struct instance *instance);
 
-/* As many descriptors as we may have; none that we inherited for our children; no SIGPIPE. */
+/* As many descriptors as we may have; none that we inherited for our children; no SIGPIPE, no
+ * SIGXFSZ. */
 void instance_prepare_process(void);
 
 #endif

@@ -359,6 +359,22 @@ static int set_time(const struct option *option, void *field, const char *value,
 	return r;
 }
 
+static int set_count(const struct option *option, void *field, const char *value, const char *dir,
+		     char *problem)
+{
+	static const struct unit none[] = {{"", 1}, {NULL, 0}};
+	uint64_t number;
+	int r;
+
+	(void)dir;
+	if (parse_quantity(value, none, false, &number) < 0)
+		return bad(problem, "is not a number");
+	r = check_range(option, number, none, UINT64_MAX, problem);
+	if (r == 0)
+		*(uint64_t *)field = number;
+	return r;
+}
+
 static bool equal_number(const void *a, const void *b)
 {
 	return *(const uint64_t *)a == *(const uint64_t *)b;
@@ -461,6 +477,7 @@ static const struct option_type boolean = {false, set_boolean, equal_boolean, NU
 static const struct option_type word = {false, set_word, equal_int, NULL};
 static const struct option_type level = {false, set_level, equal_int, NULL};
 static const struct option_type size = {false, set_size, equal_number, NULL};
+static const struct option_type count = {false, set_count, equal_number, NULL};
 static const struct option_type time_ms = {false, set_time, equal_number, NULL};
 
 static const char *const family_words[] = {"any", "ipv4", "ipv6", NULL};
@@ -551,7 +568,14 @@ const struct option option_table[] = {
 	 .help = "kind of the messages that are sent", .words = type_words, .first = MSG_TEXT},
 	{"endpoints", &words, ENDPOINT(endpoints), DEFAULT_ENDPOINTS, ENDPOINTS,
 	 .help = "what is made in the connection's directory", .words = endpoint_names},
-	{"batch", &boolean, ENDPOINT(batch), "no", ENDPOINTS, .help = "let out fill its pipe"},
+	{"file", &path, ENDPOINT(file), NULL, ENDPOINTS,
+	 .help = "regular file that messages are appended to"},
+	{"file-max", &size, ENDPOINT(file_max_bytes), "64M", LIVE,
+	 .help = "bytes of file before it is rotated; 0: never"},
+	{"file-keep", &count, ENDPOINT(file_keep), "5", LIVE,
+	 .help = "rotated files that are kept", .max = 10000},
+	{"batch", &boolean, ENDPOINT(batch), "no", ENDPOINTS,
+	 .help = "let out and drain fill their pipes"},
 	{"access", &list, ENDPOINT(access), NULL, ENDPOINTS,
 	 .help = "user or group that may use the connection's files", .check = check_access},
 	{"keep", &size, CONN(spool.keep_bytes), "64M", LIVE,
@@ -564,6 +588,8 @@ const struct option option_table[] = {
 	 .help = "bytes of messages waiting to be sent", .min = 1},
 	{"queue-ttl", &time_ms, CONN(outbox.ttl_ms), NULL, LIVE,
 	 .help = "longest time that a message may wait to be sent", .min = 1},
+	{"resend", &boolean, CONN(resend), "no", LIVE,
+	 .help = "after a lost connection send again what the server may not have read"},
 
 	{"log-level", &level, DAEMON(log_level), "info", LIVE,
 	 .help = "how much is logged", .in_daemon = true, .words = level_words},
@@ -581,8 +607,8 @@ _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too
 
 /* In the manual's plan, but not in this version. */
 static const char *const later_keys[] = {
-	"pin", "max-redirects", "latest", "latest-max", "login", "expect", "file", "file-max", "file-keep",
-	"persist", "resend", "id", "reply-id", "id-type", "interim", "not-reply", "preset",
+	"pin", "max-redirects", "latest", "latest-max", "login", "expect",
+	"persist", "id", "reply-id", "id-type", "interim", "not-reply", "preset",
 	"replies", "request-timeout", "on-message", "on-state", NULL,
 };
 /* clang-format on */
@@ -835,6 +861,12 @@ static bool header_and_key(const struct section *section, char *problem)
 	return false;
 }
 
+static bool file_without_name(const struct section *section, char *problem)
+{
+	return strv_contains(section->endpoint.endpoints, "file") && !section->endpoint.file &&
+	       bad(problem, "endpoints has 'file', but key file does not say which one");
+}
+
 void options_check(const struct section *section,
 		   void (*fault)(void *owner, const struct option *option, const char *problem),
 		   void *owner)
@@ -851,6 +883,7 @@ void options_check(const struct section *section,
 		{"on-open", greeting_not_text},
 		{"on-open", greeting_too_long},
 		{"header", header_and_key},
+		{"endpoints", file_without_name},
 	};
 	char problem[OPTION_PROBLEM_MAX];
 

@@ -28,8 +28,8 @@ struct channel {
 	bool configured, with_endpoints, removing;
 };
 
-enum { SIGNALS = 3 };
-static const int signals[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+enum { SIGNALS = 4 };
+static const int signals[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
 struct service {
 	struct service_options options;
@@ -381,6 +381,15 @@ static void reload_on_signal(struct service *service)
 	buf_done(&faults);
 }
 
+/* logrotate(8) has moved files away. */
+static void reopen_files(struct service *service)
+{
+	for (size_t i = 0; i < service->channels; i++)
+		if (service->channel[i]->endpoints)
+			endpoints_reopen(service->channel[i]->endpoints);
+	log_info(NULL, "files reopened");
+}
+
 static void service_on_signal(evutil_socket_t number, short what, void *owner)
 {
 	struct service *service = owner;
@@ -388,6 +397,8 @@ static void service_on_signal(evutil_socket_t number, short what, void *owner)
 	(void)what;
 	if (number == SIGHUP)
 		reload_on_signal(service);
+	else if (number == SIGUSR1)
+		reopen_files(service);
 	else
 		service_stop(service, number == SIGINT ? "SIGINT" : "SIGTERM");
 }

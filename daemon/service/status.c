@@ -143,6 +143,9 @@ static int put_counts(struct buf *out, struct conn *conn)
 	if (r >= 0)
 		r = put_amount(out, "unsent", stats->unsent_messages, stats->unsent_bytes);
 	if (r >= 0)
+		r = buf_printf(out, ",\"unconfirmed\":{\"messages\":%llu}",
+			       (unsigned long long)stats->unconfirmed_messages);
+	if (r >= 0)
 		r = buf_printf(out, ",\"rejected\":{\"messages\":%llu}",
 			       (unsigned long long)stats->rejected_messages);
 	if (r >= 0)

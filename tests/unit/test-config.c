@@ -16,7 +16,8 @@
 static char dir[] = "/tmp/wspipe-test-config-XXXXXX";
 
 /* endpoint.c would bring all endpoints along; its names are all that the table asks of it. */
-const char *const endpoint_names[] = {"in", "out", "sock", "last", "status", NULL};
+const char *const endpoint_names[] = {"in",   "out",    "drain", "sock",
+					"last", "status", "file",  NULL};
 
 #define LIVE (1u << CONFIG_LIVE)
 #define ENDPOINTS (1u << CONFIG_ENDPOINTS)
@@ -393,8 +394,11 @@ static void test_refused(void)
 	refuses("reconnect-max", "fast", "is not a time");
 	refuses("framing", "lines", "is not one of line, nul, length, json, raw");
 	refuses("type", "Text", "is not one of text, binary");
-	refuses("endpoints", "in drain",
-		"has 'drain', which is not one of in, out, sock, last, status");
+	refuses("endpoints", "in fifo",
+		"has 'fifo', which is not one of in, out, drain, sock, last, status, file");
+	refuses("file-keep", "5K", "is not a number");
+	refuses("file-keep", "10001", "must be at most 10000");
+	refuses("resend", "perhaps", "must be yes or no");
 	refuses("endpoints", "in, in", "has 'in', which has been named before");
 	refuses("batch", "2", "must be yes or no");
 	refuses("access", "root", "must be user:NAME");
