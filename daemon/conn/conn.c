@@ -680,16 +680,11 @@ static bool acceptable(const struct conn *conn, const struct msg *msg, const cha
 	return true;
 }
 
-int conn_send(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter,
-	      const char **ret_problem)
+static int put(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter)
 {
 	struct msg stamped = *msg;
 	int r;
 
-	if (!acceptable(conn, msg, ret_problem)) {
-		conn_count_rejected(conn);
-		return CONN_REFUSED;
-	}
 	stamped.time_us = loop_wall_us();
 	r = outbox_put(conn->outbox, &stamped, waiter);
 	if (r != OUTBOX_OK)
@@ -700,6 +695,16 @@ int conn_send(struct conn *conn, const struct msg *msg, struct outbox_waiter *wa
 	else
 		arm_expiry(conn);
 	return CONN_QUEUED;
+}
+
+int conn_send(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter,
+	      const char **ret_problem)
+{
+	if (!acceptable(conn, msg, ret_problem)) {
+		conn_count_rejected(conn);
+		return CONN_REFUSED;
+	}
+	return put(conn, msg, waiter);
 }
 
 int conn_request(struct conn *conn, const struct msg *msg, const struct calls_terms *terms,
@@ -726,7 +731,7 @@ int conn_request(struct conn *conn, const struct msg *msg, const struct calls_te
 	}
 	if (outcome < 0)
 		return outcome;
-	r = conn_send(conn, outcome == CALLS_NONE ? msg : &request, waiter, ret_problem);
+	r = put(conn, outcome == CALLS_NONE ? msg : &request, waiter);
 	if (r == CONN_QUEUED && outcome == CALLS_READY)
 		calls_begin(conn->calls, terms, conn->put);
 	return r;

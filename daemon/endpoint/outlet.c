@@ -26,6 +26,12 @@ enum {
 	WRITES_PER_TURN = 16,
 };
 
+/* Ahead of each encoded record in outlet->pushed. */
+struct pushed {
+	uint64_t seq; /* number of the message that it goes ahead of */
+	size_t len;
+};
+
 struct outlet {
 	int fd;
 	struct outlet_options options;
@@ -40,6 +46,9 @@ struct outlet {
 	struct buf encoded;
 	size_t done; /* bytes of it that are out */
 	bool counts; /* it is a message */
+
+	struct buf pushed;  /* struct pushed and the record, one behind the other */
+	size_t pushed_done; /* bytes of the first record that are out */
 
 	bool unsure; /* one by one: whether the pipe is empty */
 	bool started, absent, blocked, finishing, over;
@@ -170,20 +179,33 @@ static int encode(struct outlet *outlet, const struct msg *msg, struct frame_par
 	int r;
 
 	buf_clear(out);
+	if ((msg->flags & MSG_IS_REPLY) && outlet->options.pushed)
+		return FRAME_NOTHING;
 	r = frame_encode(outlet->options.framing, outlet->options.type, msg, parts, out);
 	if (r == FRAME_ENCODED)
 		*parts = (struct frame_parts){.body = buf_head(out), .body_len = buf_len(out)};
 	return r;
 }
 
+/* Number of the message that must wait until an answer of our own has gone out. */
+static uint64_t first_to_wait(const struct outlet *outlet)
+{
+	struct pushed first = {.seq = UINT64_MAX};
+
+	if (buf_len(&outlet->pushed) > 0)
+		memcpy(&first, buf_head(&outlet->pushed), sizeof(first));
+	return first.seq;
+}
+
 /* The next record on its own: large, in need of encoding, or one by one.  False: nothing there. */
 static bool next_record(struct outlet *outlet)
 {
 	struct position at = cursor_start(&outlet->cursor);
+	uint64_t stop = first_to_wait(outlet);
 	struct frame_parts parts;
 	struct msg msg;
 
-	while (cursor_read(&outlet->cursor, &at, &msg)) {
+	while (at.seq < stop && cursor_read(&outlet->cursor, &at, &msg)) {
 		int r = encode(outlet, &msg, &parts);
 
 		if (r == FRAME_PARTS || r == FRAME_ENCODED) {
@@ -196,6 +218,89 @@ static bool next_record(struct outlet *outlet)
 	}
 	cursor_commit(&outlet->cursor, &at);
 	return false;
+}
+
+/* --- answers to this reader alone ----------------------------------------------------------- */
+
+static void put_parts(uint8_t *at, const struct frame_parts *parts)
+{
+	memcpy(at, parts->head, parts->head_len);
+	if (parts->body_len > 0)
+		memcpy(at + parts->head_len, parts->body, parts->body_len);
+	if (parts->tail_len)
+		at[parts->head_len + parts->body_len] = parts->tail[0];
+}
+
+/* What was received before it has been written, or was lost. */
+static bool pushed_is_due(const struct outlet *outlet)
+{
+	return buf_len(&outlet->pushed) > 0 &&
+	       (outlet->pushed_done > 0 || outlet->cursor.at.seq >= first_to_wait(outlet) ||
+		cursor_at_end(&outlet->cursor));
+}
+
+/* True: one is out, and more may be written. */
+static bool write_pushed(struct outlet *outlet)
+{
+	struct pushed first;
+	struct iovec iov;
+	ssize_t written;
+
+	memcpy(&first, buf_head(&outlet->pushed), sizeof(first));
+	iov = (struct iovec){buf_head(&outlet->pushed) + sizeof(first) + outlet->pushed_done,
+			     first.len - outlet->pushed_done};
+	written = iov.iov_len > 0 ? write_some(outlet, &iov, 1) : 0;
+	if (written < 0)
+		return false;
+	outlet->pushed_done += (size_t)written;
+	if (outlet->pushed_done < first.len) {
+		outlet->blocked = true;
+		return false;
+	}
+	buf_consume(&outlet->pushed, sizeof(first) + first.len);
+	outlet->pushed_done = 0;
+	if (outlet->pushed.size > BATCH_MAX)
+		buf_trim(&outlet->pushed);
+	if (++outlet->delivered == outlet->options.count)
+		end(outlet, 0);
+	return true;
+}
+
+static int append_pushed(struct outlet *outlet, const struct frame_parts *parts)
+{
+	struct pushed pushed = {.seq = spool_next_seq(outlet->cursor.spool),
+				.len = parts_len(parts)};
+	size_t all = sizeof(pushed) + pushed.len;
+	uint8_t *tail;
+	int r;
+
+	if (buf_len(&outlet->pushed) > 0 && buf_len(&outlet->pushed) + all > OUTLET_PUSHED_MAX)
+		return -ENOBUFS;
+	r = buf_reserve(&outlet->pushed, all, &tail);
+	if (r < 0)
+		return r;
+	memcpy(tail, &pushed, sizeof(pushed));
+	put_parts(tail + sizeof(pushed), parts);
+	buf_commit(&outlet->pushed, all);
+	loop_later(&outlet->run);
+	return 0;
+}
+
+int outlet_push(struct outlet *outlet, const struct msg *msg)
+{
+	struct frame_parts parts;
+	struct buf encoded;
+	int r;
+
+	buf_init(&encoded, outlet->encoded.max);
+	r = frame_encode(outlet->options.framing, outlet->options.type, msg, &parts, &encoded);
+	if (r == FRAME_ENCODED)
+		parts = (struct frame_parts){.body = buf_head(&encoded),
+					     .body_len = buf_len(&encoded)};
+	if (r == FRAME_PARTS || r == FRAME_ENCODED)
+		r = append_pushed(outlet, &parts);
+	buf_done(&encoded);
+	return r < 0 ? r : 0;
 }
 
 /* --- many records, one write ---------------------------------------------------------------- */
@@ -235,15 +340,6 @@ static inline void copy_padded(uint8_t *to, const uint8_t *from, size_t len)
 		memcpy(to + at, from + at, 8);
 }
 
-static void put_parts(uint8_t *at, const struct frame_parts *parts)
-{
-	memcpy(at, parts->head, parts->head_len);
-	if (parts->body_len > 0)
-		memcpy(at + parts->head_len, parts->body, parts->body_len);
-	if (parts->tail_len)
-		at[parts->head_len + parts->body_len] = parts->tail[0];
-}
-
 static uint64_t count_left(const struct outlet *outlet)
 {
 	return outlet->options.count ? outlet->options.count - outlet->delivered : UINT64_MAX;
@@ -280,13 +376,13 @@ static bool put_record(struct outlet *outlet, struct batch *batch, const struct 
 /* Fill the scratch with whole small records, up to one that is not. */
 static void fill_batch(struct outlet *outlet, struct batch *batch)
 {
-	uint64_t limit = count_left(outlet);
+	uint64_t limit = count_left(outlet), stop = first_to_wait(outlet);
 	struct position at;
 	struct msg msg;
 
 	batch->len = batch->messages = batch->checkpoints = 0;
 	batch->end = at = cursor_start(&outlet->cursor);
-	while (batch->len < BATCH_MAX - COPY_MAX && batch->messages < limit &&
+	while (batch->len < BATCH_MAX - COPY_MAX && batch->messages < limit && at.seq < stop &&
 	       cursor_read(&outlet->cursor, &at, &msg)) {
 		if (msg.len > COPY_MAX - 16 || !put_record(outlet, batch, &msg))
 			break;
@@ -383,6 +479,8 @@ static bool pump_once(struct outlet *outlet)
 		return pump_one(outlet);
 	if (outlet->in_record)
 		return continue_record(outlet);
+	if (pushed_is_due(outlet))
+		return write_pushed(outlet);
 	return write_batch(outlet);
 }
 
@@ -403,7 +501,7 @@ static void outlet_rearm(struct outlet *outlet)
 		cursor_wait(&outlet->cursor);
 	} else if (outlet->blocked || outlet->in_record) {
 		event_add(outlet->writable, NULL);
-	} else if (!cursor_at_end(&outlet->cursor)) {
+	} else if (buf_len(&outlet->pushed) > 0 || !cursor_at_end(&outlet->cursor)) {
 		loop_later(&outlet->run);
 	} else if (outlet->finishing) {
 		end(outlet, 0);
@@ -470,6 +568,7 @@ int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outl
 	outlet->owner = owner;
 	later_init(&outlet->run, outlet_on_run, outlet);
 	buf_init(&outlet->encoded, 6 * (size_t)conn_options(conn)->ws.max_message_bytes + 4096);
+	buf_init(&outlet->pushed, outlet->encoded.max + OUTLET_PUSHED_MAX);
 	cursor_open(&outlet->cursor, conn_spool(conn), options->from, options->label,
 		    outlet_cursor_ready, outlet);
 	outlet->cursor.jumped = outlet_cursor_jumped;
@@ -491,6 +590,7 @@ struct outlet *outlet_free(struct outlet *outlet)
 		event_free(outlet->writable);
 	later_cancel(&outlet->run);
 	release_record(outlet);
+	buf_done(&outlet->pushed);
 	cursor_close(&outlet->cursor);
 	free(outlet);
 	return NULL;

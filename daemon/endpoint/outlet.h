@@ -34,6 +34,8 @@ struct outlet_options {
 	 * page.  Only with `is_fifo`. */
 	bool one_by_one;
 	uint64_t count; /* messages, then `ended`; 0: no limit */
+	/* It gets answers of its own by outlet_push(): those that all others get, too, are left out. */
+	bool pushed;
 };
 
 /* FD is not taken: non-blocking, writable. Nothing is written before outlet_start(). */
@@ -49,6 +51,13 @@ void outlet_set_present(struct outlet *outlet, bool present);
 /* One by one: the last reader has gone with RESIDUE bytes left in the pipe.  True: he had read a part
  * of a record; it will be written again, whole, to the next one, so empty the pipe now. */
 bool outlet_reader_left(struct outlet *outlet, size_t residue);
+
+enum { OUTLET_PUSHED_MAX = 4 * 1024 * 1024 };
+
+/* MSG for this reader alone.  It goes out behind what has been received before it, never in the middle
+ * of a record.  -ENOBUFS: OUTLET_PUSHED_MAX bytes are waiting already (one message may be longer):
+ * the reader does not read, and the owner should close; -ENOMEM. */
+int outlet_push(struct outlet *outlet, const struct msg *msg);
 
 /* Call `ended` (error 0) as soon as all is written: nothing more will come. */
 void outlet_finish(struct outlet *outlet);
