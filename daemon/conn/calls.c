@@ -243,7 +243,7 @@ static void slot_on_due(void *owner)
 	struct slot *slot = owner;
 	struct cause cause;
 
-	cause_set(&cause, CAUSE_TIMEOUT, 0, "no answer within %llu.%03u s",
+	cause_set(&cause, CAUSE_TIMEOUT, CALLS_TIMED_OUT, "no answer within %llu.%03u s",
 		  (unsigned long long)slot->timeout_ms / 1000, (unsigned)(slot->timeout_ms % 1000));
 	slot->calls->stats.timed_out++;
 	done_put(&slot->calls->abandoned, slot->wire);

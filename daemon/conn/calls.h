@@ -24,6 +24,7 @@ enum {
 	CALLS_WIRE_MAX = INT32_MAX, /* then from 1 again: many servers have ids of 32 bits */
 	CALLS_DONE_MAX = 1024,      /* ids remembered when they are done with ... */
 	CALLS_DONE_MS = 5 * 60 * 1000, /* ... for so long */
+	CALLS_TIMED_OUT = 1,           /* of CAUSE_TIMEOUT */
 };
 
 enum calls_id_type { CALLS_ID_AUTO, CALLS_ID_STRING, CALLS_ID_INTEGER };
@@ -53,7 +54,7 @@ struct caller {
 	/* The answer to the request with this tag, with its own id in it; good until this returns.  Must
 	 * not free what is behind the conn; may call caller_leave(). */
 	void (*answered)(void *owner, uint64_t tag, enum calls_answer kind, const struct msg *msg);
-	/* None will come.  May be NULL. */
+	/* None will come; after the time limit the cause's code is CALLS_TIMED_OUT.  May be NULL. */
 	void (*failed)(void *owner, uint64_t tag, const struct cause *cause);
 	void *owner;
 };
