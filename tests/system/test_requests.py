@@ -6,13 +6,15 @@ import hashlib
 import json
 import os
 import random
+import re
 import threading
 
 import pytest
 import websockets.exceptions
 
 import servers
-from harness import DONE, FAST, MIB, PEER, TIMED_OUT, USAGE, eventually, scaled, section
+from harness import (DONE, FAST, MIB, PEER, ROOT, TIMED_OUT, USAGE, eventually, run, scaled,
+                     section)
 
 ERROR_REPLY = 6
 
@@ -42,6 +44,8 @@ class RpcServer(servers.PyServer):
         if request.get("method") == "silence":
             return
         reply = {"jsonrpc": "2.0", "id": request["id"], "result": request.get("params")}
+        if request.get("method") == "sum":
+            reply["result"] = sum(request["params"])
         if request.get("method") == "fail":
             reply = {"id": request["id"], "error": {"code": -1, "message": "no"}}
         await session.ws.send(json.dumps(reply))
@@ -416,3 +420,22 @@ def test_aria2_by_four_scripts(daemon, make_server, tmp_path):
         assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
     result = daemon.client("request", "aria2", '{"method":"aria2.tellStatus","params":["none"]}')
     assert result.code == ERROR_REPLY and "error" in json.loads(result.out)
+
+
+def test_readme(daemon, rpc, tmp_path):
+    """Each recipe of README.md's section on requests, as it stands."""
+    text = (ROOT / "README.md").read_text()
+    recipes = re.findall(r"^```sh\n(.*?)^```$", text.split("\n## Requests\n")[1].split("\n## ")[0],
+                         re.S | re.M)
+    assert len(recipes) == 5
+    daemon.start(section("rpc", rpc.url, "preset = json-rpc"))
+    daemon.wait_open("rpc")
+    daemon.env["WSPIPE_RUNTIME_DIR"] = daemon.env["W"] = str(daemon.run_dir)
+    outs = []
+    for recipe in recipes:
+        result = run(["bash", "-c", recipe], cwd=tmp_path, env=daemon.env)
+        assert result.code == 0, (recipe, result)
+        outs.append(result.out.strip())
+    assert outs[:2] == ["3", "3"]
+    assert [json.loads(out)["id"] for out in outs[2:]] == ["bash", "perl", "C"]
+    assert all(json.loads(out)["result"] == 3 for out in outs[2:])
