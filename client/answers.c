@@ -11,7 +11,7 @@
 #include "print.h"
 
 enum {
-	IN_MAX = 2047 * 1024 * 1024,  /* one reply with its head */
+	IN_MAX = 2047 * 1024 * 1024,   /* one reply with its head */
 	HELD_MAX = 2047 * 1024 * 1024, /* of one request that waits for its turn */
 	REQUESTS_MAX = 64 * 1024 * 1024,
 };

@@ -1,5 +1,5 @@
-/* answers - what the daemon says about each request (control/protocol.h, VERB_REQUEST), to be printed:
- * as it comes or in the order of asking, whole or one member of it. */
+/* answers - what the daemon says about each request (control/protocol.h, VERB_REQUEST), to be
+ * printed: as it comes or in the order of asking, whole or one member of it. */
 #ifndef CLIENT_ANSWERS_H
 #define CLIENT_ANSWERS_H
 
@@ -28,8 +28,8 @@ struct answers {
 void answers_init(struct answers *answers);
 void answers_done(struct answers *answers);
 
-/* Bytes of the stream; what is to be printed is appended to OUT.  Failures are told on standard error.
- * -errno: it cannot go on. */
+/* Bytes of the stream; what is to be printed is appended to OUT.  Failures are told on standard
+ * error. -errno: it cannot go on. */
 int answers_feed(struct answers *answers, const uint8_t *data, size_t len, struct buf *out);
 
 #endif

@@ -1,5 +1,5 @@
-/* member - see member.h.  Walks with json_next(), level by level: the outermost level sees the whole
- * text, so that by the end of it everything has been checked, depth included. */
+/* member - see member.h.  Walks with json_next(), level by level: the outermost level sees the
+ * whole text, so that by the end of it everything has been checked, depth included. */
 #include "codec/member.h"
 
 #include <errno.h>
@@ -62,8 +62,7 @@ int member_path_init(struct member_path *path, const char *pointer)
 		return -EINVAL;
 	while (*pointer) {
 		const char *end = strchrnul(++pointer, '/');
-		struct member_step *more =
-			reallocarray(path->step, path->steps + 1, sizeof(*more));
+		struct member_step *more = reallocarray(path->step, path->steps + 1, sizeof(*more));
 
 		if (more)
 			path->step = more;
@@ -224,7 +223,8 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* The exponent behind 'e', at most four digits of it: more would be no whole number we could hold. */
+/* The exponent behind 'e', at most four digits of it: more would be no whole number we could hold.
+ */
 static bool take_exponent(const char *p, const char *end, int *ret)
 {
 	bool negative = p < end && *p == '-';

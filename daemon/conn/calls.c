@@ -1,8 +1,8 @@
 /* calls - see calls.h.
  *
  * Open ones stand in slots, which never move (their timers are known to the loop): on the list
- * `open` in the order in which they were queued, on their caller's list, and in a table by the id that
- * is on the wire.  Ids that are done with are only numbers in a ring. */
+ * `open` in the order in which they were queued, on their caller's list, and in a table by the id
+ * that is on the wire.  Ids that are done with are only numbers in a ring. */
 #include "conn/calls.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@ enum {
 };
 
 struct slot {
-	struct list in_open;   /* or among the free ones */
+	struct list in_open; /* or among the free ones */
 	struct list in_caller;
 	struct list in_strange; /* sent with an id that is no number of ours */
 	struct calls *calls;
@@ -144,7 +144,7 @@ static int table_reserve(struct calls *calls)
 	free(calls->table);
 	calls->table = table;
 	calls->table_size = size * 2;
-	list_for_each(slot, &calls->open, in_open)
+	list_for_each (slot, &calls->open, in_open)
 		if (slot->wire)
 			table[place_of(calls, slot->wire)] = slot;
 	return 0;
@@ -201,8 +201,7 @@ static void free_chunks(struct calls *calls)
 
 static void wake_waiter(struct calls *calls)
 {
-	struct outbox_waiter *waiter =
-		list_first(&calls->waiters, struct outbox_waiter, link);
+	struct outbox_waiter *waiter = list_first(&calls->waiters, struct outbox_waiter, link);
 
 	if (!waiter)
 		return;
@@ -508,7 +507,7 @@ static struct slot *find_stream(const struct calls *calls, const struct calls_te
 
 	if (calls->pattern.partial.n == 0 || !terms->caller || !terms->caller->open.next)
 		return NULL;
-	list_for_each(slot, &terms->caller->open, in_caller)
+	list_for_each (slot, &terms->caller->open, in_caller)
 		if (!slot->as_is && slot->id_len == id->len &&
 		    memcmp(slot->id, id->at, id->len) == 0)
 			return slot;
@@ -612,7 +611,7 @@ static struct slot *find_strange(const struct calls *calls, const struct json_sp
 {
 	struct slot *slot;
 
-	list_for_each(slot, &calls->strange, in_strange) {
+	list_for_each (slot, &calls->strange, in_strange) {
 		struct json_span own = {slot->id, slot->id_len};
 
 		if (member_same(&own, id))
@@ -711,7 +710,8 @@ int calls_claim(struct calls *calls, const struct msg *msg, struct msg *ret)
 	uint64_t number;
 	int found;
 
-	if ((calls->stats.open == 0 && !calls->answered && !calls->abandoned) || !could_be_json(msg))
+	if ((calls->stats.open == 0 && !calls->answered && !calls->abandoned) ||
+	    !could_be_json(msg))
 		return CALLS_EVENT;
 	found = rules_find(&calls->pattern.reply_id, text_of(msg), msg->len, &id, &rule);
 	calls->stats.unknown += found == MEMBER_TWICE;
@@ -729,7 +729,8 @@ int calls_claim(struct calls *calls, const struct msg *msg, struct msg *ret)
 	return deliver(calls, slot, msg, &id, ret);
 }
 
-/* Each that fails may bring others with it (a caller that leaves), so from the front, one by one. */
+/* Each that fails may bring others with it (a caller that leaves), so from the front, one by one.
+ */
 void calls_lose(struct calls *calls, uint64_t sent, const struct cause *cause)
 {
 	struct slot *slot;

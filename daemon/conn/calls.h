@@ -1,10 +1,11 @@
 /* calls - requests in flight: whose they are, and which message is the answer.
  *
- * Programs that share a connection choose ids of their own, and choose the same ones.  So each request
- * is sent with an id that is unique on the connection (rising in the order of sending), and in the
- * answer the asker's own id is put back, byte for byte; every other byte of both stays as it was.
- * What answers nobody is an event.  Remembers for a while which ids are done with, so that late and
- * repeated answers are told from events.  Owned by one conn; knows no descriptors, never logs. */
+ * Programs that share a connection choose ids of their own, and choose the same ones.  So each
+ * request is sent with an id that is unique on the connection (rising in the order of sending), and
+ * in the answer the asker's own id is put back, byte for byte; every other byte of both stays as it
+ * was. What answers nobody is an event.  Remembers for a while which ids are done with, so that
+ * late and repeated answers are told from events.  Owned by one conn; knows no descriptors, never
+ * logs. */
 #ifndef CONN_CALLS_H
 #define CONN_CALLS_H
 
@@ -19,8 +20,8 @@
 struct calls;
 
 enum {
-	CALLS_MAX = 65536,   /* open at once; then askers wait */
-	CALLS_ID_MAX = 128,  /* bytes of an asker's id as it is written, with its quotes */
+	CALLS_MAX = 65536,          /* open at once; then askers wait */
+	CALLS_ID_MAX = 128,         /* bytes of an asker's id as it is written, with its quotes */
 	CALLS_WIRE_MAX = INT32_MAX, /* then from 1 again: many servers have ids of 32 bits */
 	CALLS_DONE_MAX = 1024,      /* ids remembered when they are done with ... */
 	CALLS_DONE_MS = 5 * 60 * 1000, /* ... for so long */
@@ -51,10 +52,11 @@ enum calls_answer {
 /* Whoever asks embeds one, zeroed but for the functions. */
 struct caller {
 	struct list open; /* its requests */
-	/* The answer to the request with this tag, with its own id in it; good until this returns.  Must
-	 * not free what is behind the conn; may call caller_leave(). */
+	/* The answer to the request with this tag, with its own id in it; good until this returns.
+	 * Must not free what is behind the conn; may call caller_leave(). */
 	void (*answered)(void *owner, uint64_t tag, enum calls_answer kind, const struct msg *msg);
-	/* None will come; after the time limit the cause's code is CALLS_TIMED_OUT.  May be NULL. */
+	/* None will come; after the time limit the cause's code is CALLS_TIMED_OUT.  May be NULL.
+	 */
 	void (*failed)(void *owner, uint64_t tag, const struct cause *cause);
 	void *owner;
 };
@@ -67,25 +69,26 @@ struct calls_terms {
 	struct caller *caller; /* NULL: nobody who could be answered; the answer becomes an event */
 	uint64_t tag;
 	uint64_t timeout_ms; /* 0: as the options say */
-	bool must; /* refuse what is no request; put an id in where there is none */
-	bool raw;  /* send it as it is, and wait for the answer to that id */
+	bool must;           /* refuse what is no request; put an id in where there is none */
+	bool raw;            /* send it as it is, and wait for the answer to that id */
 };
 
 struct calls_stats {
 	uint64_t open, answered, timed_out;
-	uint64_t failed;  /* the connection was lost first */
-	uint64_t late;    /* answers after a timeout, or whose asker had gone: dropped */
+	uint64_t failed;   /* the connection was lost first */
+	uint64_t late;     /* answers after a timeout, or whose asker had gone: dropped */
 	uint64_t repeated; /* second answers: dropped */
-	uint64_t unknown; /* answers to nothing that was asked: events */
+	uint64_t unknown;  /* answers to nothing that was asked: events */
 };
 
 /* *ret is NULL when the options ask for none.  -ENOMEM, -EINVAL. */
 int calls_new(struct calls **ret, const struct calls_options *options);
 struct calls *calls_free(struct calls *calls); /* callers are let go of, not told */
-/* Others from now on; requests that are open stay so.  OPTIONS must ask for some.  After a failure all
- * is as it was. */
+/* Others from now on; requests that are open stay so.  OPTIONS must ask for some.  After a failure
+ * all is as it was. */
 int calls_set_options(struct calls *calls, const struct calls_options *options);
-/* This message will be sent as it is (on-open): if it has a number as its id, ours begin behind it. */
+/* This message will be sent as it is (on-open): if it has a number as its id, ours begin behind it.
+ */
 void calls_reserve(struct calls *calls, const struct msg *msg);
 
 enum {
@@ -93,11 +96,12 @@ enum {
 	CALLS_READY,   /* send *ret, then calls_begin() */
 	CALLS_FULL,    /* too many are open: WAITER is called when there is room */
 	CALLS_REFUSED, /* *ret_problem says why */
-	CALLS_PART_OF, /* it belongs to one that is open (an end asked for): send *ret, begin nothing */
+	CALLS_PART_OF, /* it belongs to one that is open (an end asked for): send *ret, begin
+			  nothing */
 };
 
-/* What to send for MSG; *ret is good until the next call of anything here.  Nothing has happened until
- * calls_begin(), so asking again is harmless.  -ENOMEM, -ENOBUFS (longer than MAX bytes). */
+/* What to send for MSG; *ret is good until the next call of anything here.  Nothing has happened
+ * until calls_begin(), so asking again is harmless.  -ENOMEM, -ENOBUFS (longer than MAX bytes). */
 int calls_prepare(struct calls *calls, const struct msg *msg, const struct calls_terms *terms,
 		  size_t max, struct outbox_waiter *waiter, struct msg *ret,
 		  const char **ret_problem);

@@ -1,5 +1,5 @@
-/* rule - where in a message something stands, and what a message must hold for that: the values of the
- * keys id, reply-id, interim, partial, not-reply and error-reply.
+/* rule - where in a message something stands, and what a message must hold for that: the values of
+ *the keys id, reply-id, interim, partial, not-reply and error-reply.
  *
  *	/id                 the member id
  *	/0=8 : /2           the third element, in messages of which the first element is 8
@@ -27,13 +27,13 @@ struct rules {
 	size_t n;
 };
 
-/* LIST: NULL-terminated, or NULL for none.  PLACES: each says where; otherwise each is a test alone.
- * -ENOMEM, -EINVAL with *ret_problem (constant). */
+/* LIST: NULL-terminated, or NULL for none.  PLACES: each says where; otherwise each is a test
+ * alone. -ENOMEM, -EINVAL with *ret_problem (constant). */
 int rules_init(struct rules *rules, char *const *list, bool places, const char **ret_problem);
 void rules_done(struct rules *rules); /* a zeroed one is fine */
 
-/* The value at the place that the first rule names whose test holds: MEMBER_..., -EINVAL (not JSON).
- * *ret_rule: that rule, or NULL when none applies (then MEMBER_NONE). */
+/* The value at the place that the first rule names whose test holds: MEMBER_..., -EINVAL (not
+ * JSON). *ret_rule: that rule, or NULL when none applies (then MEMBER_NONE). */
 int rules_find(const struct rules *rules, const char *text, size_t len, struct json_span *ret,
 	       const struct rule **ret_rule);
 /* Does some test hold? */

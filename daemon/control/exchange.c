@@ -1,9 +1,9 @@
 /* exchange - see exchange.h.
  *
  * Whatever happens to a request, one line about it goes out: from the intake (refused), from the
- * caller's upcalls (answered, failed).  It is over when the client's input has ended and each record
- * has had its line, or when the connection is down for good; exchange_look() decides that, always
- * from a clean stack. */
+ * caller's upcalls (answered, failed).  It is over when the client's input has ended and each
+ * record has had its line, or when the connection is down for good; exchange_look() decides that,
+ * always from a clean stack. */
 #include "control/exchange.h"
 
 #include <errno.h>
@@ -35,7 +35,7 @@ struct exchange {
 	struct event *writable;
 	struct later look;
 	struct buf out;
-	uint64_t told; /* requests that have had their last line */
+	uint64_t told;           /* requests that have had their last line */
 	uint64_t asked, refused; /* records; kept when the intake has gone */
 	bool input_ended, done;
 	int exit; /* of the whole, when it cannot go on */
@@ -253,10 +253,12 @@ static void exchange_on_writable(evutil_socket_t fd, short what, void *owner)
 /* The conn has failed all that was open already, so that only what comes now would wait in vain. */
 void exchange_changed(struct exchange *exchange)
 {
-	enum conn_state state = conn_state(exchange->conn);
+	enum conn_state state;
 
-	if (!exchange->done && (state == CONN_CLOSED || state == CONN_FAILED) &&
-	    !has_been_answered(exchange))
+	if (exchange->done || has_been_answered(exchange))
+		return;
+	state = conn_state(exchange->conn);
+	if (state == CONN_CLOSED || state == CONN_FAILED)
 		give_up(exchange, conn_cause(exchange->conn)->text);
 }
 

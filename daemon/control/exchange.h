@@ -1,8 +1,8 @@
-/* exchange - the verb `request` at work: records from the client are requests, and each gets exactly
- * one last answer: the reply, or why there is none.
+/* exchange - the verb `request` at work: records from the client are requests, and each gets
+ * exactly one last answer: the reply, or why there is none.
  *
- * In by the intake that everybody has; out by lines of its own (protocol.h), because beside the bytes
- * of a reply the client needs to know which of its requests it is for. */
+ * In by the intake that everybody has; out by lines of its own (protocol.h), because beside the
+ * bytes of a reply the client needs to know which of its requests it is for. */
 #ifndef CONTROL_EXCHANGE_H
 #define CONTROL_EXCHANGE_H
 
