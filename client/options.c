@@ -35,8 +35,11 @@ struct row {
 static const char *const type_words[] = {"text", "binary", NULL};
 static const char *const until_words[] = {"open", "closed", "message", NULL};
 
-enum { FOR_STREAMS = FOR_SEND | FOR_RECV | FOR_CAT | FOR_EXEC };
-enum { FOR_WAITING = FOR_SEND | FOR_RECV | FOR_CAT | FOR_WAIT | FOR_CLOSE | FOR_STOP };
+enum { FOR_STREAMS = FOR_SEND | FOR_RECV | FOR_CAT | FOR_EXEC | FOR_REQUEST };
+enum {
+	FOR_WAITING =
+		FOR_SEND | FOR_RECV | FOR_CAT | FOR_WAIT | FOR_CLOSE | FOR_STOP | FOR_REQUEST
+};
 
 #define AT(field) offsetof(struct options, field)
 
@@ -59,7 +62,11 @@ static const struct row rows[] = {
 	{NULL, 'n', FLAG, AT(stay_open), FOR_CAT, .help = "never close at the end of input"},
 	{"for", 0, TEXT, AT(until), FOR_WAIT, "WHAT", .list = until_words,
 	 .help = "open (default), closed or message"},
-	{"no-queue", 0, FLAG, AT(no_queue), FOR_SEND | FOR_CAT | FOR_EXEC,
+	{"ordered", 0, FLAG, AT(ordered), FOR_REQUEST, .help = "print replies in the order of requests"},
+	{"field", 0, TEXT, AT(field), FOR_REQUEST, "POINTER",
+	 .help = "print this member of a reply, unquoted (/result/status)"},
+	{"raw-id", 0, FLAG, AT(raw_id), FOR_REQUEST, .help = "send ids as they are"},
+	{"no-queue", 0, FLAG, AT(no_queue), FOR_SEND | FOR_CAT | FOR_EXEC | FOR_REQUEST,
 	 .help = "fail (5) when the connection is not open"},
 	{"confirm", 0, FLAG, AT(confirm), FOR_SEND,
 	 .help = "return when the server is known to have read all"},

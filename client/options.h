@@ -26,7 +26,9 @@ enum { /* a set of commands */
 	FOR_RELOAD = 1 << 12,
 	FOR_STOP = 1 << 13,
 	FOR_CHECK = 1 << 14,
-	FOR_SETTINGS = FOR_OPEN | FOR_CAT | FOR_EXEC, /* take the keys of the configuration */
+	FOR_REQUEST = 1 << 15,
+	FOR_PRESETS = 1 << 16,
+	FOR_SETTINGS = FOR_OPEN | FOR_CAT | FOR_EXEC | FOR_REQUEST, /* take the keys of the configuration */
 };
 
 struct setting {
@@ -37,7 +39,8 @@ struct setting {
 struct options { /* strings are argv's */
 	const char *runtime_dir, *config;
 	bool help, version, json, stamp, no_daemon, no_queue, confirm, stay_open, follow;
-	const char *framing, *type, *until;
+	bool ordered, raw_id;
+	const char *framing, *type, *until, *field;
 	uint64_t count;                /* 0: no limit */
 	int64_t timeout_ms, quiet_ms;  /* -1: not said */
 	struct setting *settings;

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "answers.h"
 #include "base/cleanup.h"
 #include "control/protocol.h"
 #include "events.h"
@@ -23,6 +24,7 @@
 
 enum {
 	COPY_BYTES = 256 * 1024,
+	ANSWER_BYTES = 64 * 1024,
 	PRINT_MAX = 2047 * 1024 * 1024, /* of stamped records at once */
 };
 
@@ -117,6 +119,22 @@ static void relay_take_bytes(struct relay *relay, const uint8_t *data, size_t le
 		relay_fail(relay, "a message cannot be shown with its time", r);
 }
 
+static void relay_read_answers(struct relay *relay)
+{
+	uint8_t bytes[ANSWER_BYTES];
+	ssize_t n = recv(relay->session->stream_fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	int r = 0;
+
+	if (n > 0)
+		r = answers_feed(relay->options->answers, bytes, (size_t)n, &relay->to_print);
+	else if (n == 0 || errno == ECONNRESET)
+		relay->stream_ended = true;
+	else if (errno != EAGAIN && errno != EINTR)
+		r = -errno;
+	if (r < 0)
+		relay_fail(relay, "the stream from the daemon", r);
+}
+
 /* Plain bytes are read to where they are printed from; stamped ones go through the other buffer,
  * which is free: whoever stamps does not write. */
 static void relay_read_stream(struct relay *relay)
@@ -162,7 +180,8 @@ static bool relay_has_ended(const struct relay *relay)
 static void relay_choose(const struct relay *relay, struct pollfd polled[POLLED])
 {
 	const struct relay_options *options = relay->options;
-	bool can_read = options->reads && !relay->stream_ended && !buf_len(&relay->to_print);
+	bool can_read = options->reads && !relay->stream_ended &&
+			(options->answers || !buf_len(&relay->to_print));
 	bool sends = options->writes && buf_len(&relay->to_send);
 
 	polled[INPUT] = (struct pollfd){
@@ -194,7 +213,7 @@ static void relay_act(struct relay *relay, const struct pollfd polled[POLLED])
 	if (prints && polled[OUTPUT].revents)
 		relay_write_output(relay);
 	if (polled[STREAM].events & POLLIN && polled[STREAM].revents & ~POLLOUT)
-		relay_read_stream(relay);
+		relay->options->answers ? relay_read_answers(relay) : relay_read_stream(relay);
 	if (sends && polled[STREAM].events & POLLOUT && polled[STREAM].revents & ~POLLIN)
 		relay_write_stream(relay);
 	if (polled[INPUT].revents)
@@ -245,7 +264,7 @@ int relay_run(struct session *session, const struct relay_options *options)
 	int r;
 
 	buf_init(&relay.to_send, COPY_BYTES);
-	buf_init(&relay.to_print, options->stamp ? PRINT_MAX : COPY_BYTES);
+	buf_init(&relay.to_print, options->stamp || options->answers ? PRINT_MAX : COPY_BYTES);
 	stamp_init(&relay.stamp, options->framing);
 	output_open(&relay.output);
 	if (options->given) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "answer.h"
+#include "answers.h"
 #include "base/cleanup.h"
 #include "base/msg.h"
 #include "codec/frame.h"
@@ -475,6 +476,73 @@ static int verb_cat(const struct options *options)
 	return r;
 }
 
+/* --- request -------------------------------------------------------------------------------- */
+
+static int ask_all(struct session *session, const struct options *options,
+		   const struct target *target, struct relay_options *relay)
+{
+	bool given = options->words_n > 1;
+	const char *framing = options->framing ? options->framing : "line";
+	struct json_span answer;
+	struct request request;
+	struct buf messages;
+	int r;
+
+	request_stream(&request, options, VERB_REQUEST, given ? "nul" : framing);
+	request_text(&request, "reply_framing", framing);
+	request_true(&request, "raw", options->raw_id);
+	if (options->timeout_ms >= 0)
+		request_count(&request, "timeout_ms",
+			      options->timeout_ms ? (uint64_t)options->timeout_ms : 1);
+	request_target(&request, options, target);
+	buf_init(&messages, GIVEN_MAX);
+	r = ask_stream(session, options, &request, target->is_url && !options->no_daemon, &answer);
+	if (r == 0 && given) {
+		r = pack_messages(options, &answer, &messages);
+		relay->given = &messages;
+	}
+	if (r == 0)
+		r = relay_run(session, relay);
+	buf_done(&messages);
+	return r;
+}
+
+/* The daemon has the clock for each request, so that many can be under way. */
+static int verb_request(const struct options *options)
+{
+	struct answers answers = {
+		.field = options->field,
+		.ordered = options->ordered,
+		.numbered = options->words_n != 2,
+	};
+	struct relay_options relay = {
+		.reads = true,
+		.writes = true,
+		.answers = &answers,
+		.quiet_ms = -1,
+		.deadline = deadline_in(-1),
+	};
+	struct session session;
+	struct target target;
+	int r;
+
+	if (options->field && !json_pointer_valid(options->field)) {
+		say(NULL, "--field: '%s' is no JSON pointer (like /result/status)", options->field);
+		return EXIT_USAGE;
+	}
+	r = target_find(&target, options);
+	if (r)
+		return r;
+	answers.who = target.is_url ? target.display : target.word;
+	answers_init(&answers);
+	session_init(&session, answers.who);
+	r = ask_all(&session, options, &target, &relay);
+	session_done(&session);
+	answers_done(&answers);
+	free(target.display);
+	return answers.exit ? answers.exit : r;
+}
+
 /* A connection with a name goes on when the command has ended; others may be using it. */
 static int verb_exec(const struct options *options)
 {
@@ -595,6 +663,14 @@ static int verb_check(const struct options *options)
 	return start_become(argv);
 }
 
+static int verb_presets(const struct options *options)
+{
+	char *argv[] = {"wspiped", "--presets", NULL};
+
+	(void)options;
+	return start_become(argv);
+}
+
 /* --- the table ------------------------------------------------------------------------------ */
 
 const struct verb verbs[] = {
@@ -611,10 +687,14 @@ const struct verb verbs[] = {
 	{"recv", FOR_RECV, 1, 1, "NAME [OPTION]...", "print what is received from now on",
 	 verb_recv},
 	{"cat", FOR_CAT, 1, 1, "NAME|URL [OPTION]...", "standard input and output, both ways", verb_cat},
+	{"request", FOR_REQUEST, 1, SIZE_MAX, "NAME|URL [MESSAGE]...",
+	 "send, and print the reply to that alone", verb_request},
 	{"exec", FOR_EXEC, 1, 1, "NAME|URL -- COMMAND...", "run it with the connection",
 	 verb_exec},
 	{"wait", FOR_WAIT, 1, 1, "NAME [--for WHAT]", "until it is open, closed or has a message",
 	 verb_wait},
+	{"presets", FOR_PRESETS, 0, 0, "", "what the key preset sets for known protocols",
+	 verb_presets},
 	{"reload", FOR_RELOAD, 0, 0, "", "read the configuration again", verb_reload},
 	{"stop", FOR_STOP, 0, 0, "", "close all connections and end the daemon", verb_stop},
 	{"check", FOR_CHECK, 0, 0, "[--config FILE]", "tell what is wrong with the configuration",

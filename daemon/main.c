@@ -11,6 +11,7 @@
 #include "control/control.h"
 #include "service/config.h"
 #include "service/instance.h"
+#include "service/presets.h"
 #include "service/service.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_BAD_USE = 2, FAULTS_MAX = 4 * 1024 * 1024 };
@@ -18,7 +19,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_BAD_USE = 2, FAULTS_MAX = 4 * 1024 * 1
 struct arguments {
 	const char *config_file, *runtime_dir;
 	int log_level; /* -1: as configured */
-	bool check, keys, on_demand;
+	bool check, keys, presets, on_demand;
 };
 
 static const char usage[] =
@@ -30,6 +31,7 @@ static const char usage[] =
 	"  --log-level LEVEL    error, warning, info or debug\n"
 	"  --check              read the configuration, tell every fault, exit with 0 or 2\n"
 	"  --keys               list every key of the configuration: name, section, default\n"
+	"  --presets            list what each preset sets\n"
 	"  --on-demand          end when there is no connection and no client left\n"
 	"  --help, --version\n\n"
 	"Stays in the foreground.  SIGHUP reloads, SIGTERM and SIGINT close every\n"
@@ -44,7 +46,7 @@ static int bad_use(const char *what, const char *value)
 /* -1: go on; else the exit status. */
 static int parse(int argc, char **argv, struct arguments *ret)
 {
-	enum { CONFIG, RUNTIME, STATE, LEVEL, CHECK, KEYS, ON_DEMAND, HELP, VERSION };
+	enum { CONFIG, RUNTIME, STATE, LEVEL, CHECK, KEYS, PRESETS, ON_DEMAND, HELP, VERSION };
 	static const struct option options[] = {
 		{"config", required_argument, NULL, CONFIG},
 		{"runtime-dir", required_argument, NULL, RUNTIME},
@@ -52,6 +54,7 @@ static int parse(int argc, char **argv, struct arguments *ret)
 		{"log-level", required_argument, NULL, LEVEL},
 		{"check", no_argument, NULL, CHECK},
 		{"keys", no_argument, NULL, KEYS},
+		{"presets", no_argument, NULL, PRESETS},
 		{"on-demand", no_argument, NULL, ON_DEMAND},
 		{"help", no_argument, NULL, HELP},
 		{"version", no_argument, NULL, VERSION},
@@ -80,6 +83,9 @@ static int parse(int argc, char **argv, struct arguments *ret)
 			break;
 		case KEYS:
 			ret->keys = true;
+			break;
+		case PRESETS:
+			ret->presets = true;
 			break;
 		case ON_DEMAND:
 			ret->on_demand = true;
@@ -192,6 +198,10 @@ int main(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
+	if (arguments.presets) {
+		presets_print();
+		return EXIT_OK;
+	}
 	if (arguments.keys)
 		return list_keys();
 	if (load(&arguments, &config) < 0)

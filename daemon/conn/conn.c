@@ -74,6 +74,8 @@ struct conn {
 	struct spool *spool;
 	struct outbox *outbox;
 	struct confirm confirm;
+	struct calls *calls; /* NULL: no key id */
+	uint64_t put;        /* messages into the outbox so far */
 	struct retry retry;
 	struct timer timer, expiry, loss;
 	struct later flush, notify;
@@ -154,11 +156,28 @@ static void count_unsent(struct conn *conn, struct outbox_loss lost, const char 
 		    lost.messages, lost.bytes, why);
 }
 
+/* What is not in the outbox any more has been sent, or lost. */
+static void fail_calls(struct conn *conn, const struct cause *cause)
+{
+	struct outbox_stats left;
+
+	if (!conn->calls)
+		return;
+	outbox_get_stats(conn->outbox, &left);
+	calls_lose(conn->calls, conn->put - left.queued_messages, cause);
+}
+
 static void conn_on_expiry(void *owner)
 {
 	struct conn *conn = owner;
+	struct outbox_loss lost = outbox_expire(conn->outbox, loop_wall_us());
+	struct cause cause;
 
-	count_unsent(conn, outbox_expire(conn->outbox, loop_wall_us()), "older than queue-ttl");
+	count_unsent(conn, lost, "older than queue-ttl");
+	if (lost.messages > 0 && conn->state != CONN_OPEN && conn->state != CONN_CLOSING) {
+		cause_set(&cause, CAUSE_TIMEOUT, 0, "not sent within queue-ttl");
+		fail_calls(conn, &cause);
+	}
 	arm_expiry(conn);
 }
 
@@ -206,6 +225,26 @@ static void conn_ws_opened(void *owner)
 	loop_later(&conn->flush);
 }
 
+/* False: its asker has it, or nobody wants it. */
+static bool is_public(struct conn *conn, struct msg *msg)
+{
+	struct msg reply;
+
+	switch (calls_claim(conn->calls, msg, &reply)) {
+	case CALLS_EVENT:
+		return true;
+	case CALLS_PUBLIC:
+		*msg = reply;
+		return true;
+	case CALLS_DELIVERED:
+		*msg = reply;
+		msg->flags |= MSG_IS_REPLY;
+		return conn->options->calls.replies == CALLS_REPLIES_ALL;
+	default:
+		return false;
+	}
+}
+
 static void conn_ws_message(void *owner, const struct msg *received)
 {
 	struct conn *conn = owner;
@@ -214,6 +253,8 @@ static void conn_ws_message(void *owner, const struct msg *received)
 	frame_scan(&msg);
 	conn->stats.received_messages++;
 	conn->stats.received_bytes += msg.len;
+	if (conn->calls && !is_public(conn, &msg))
+		return;
 	if (spool_append(conn->spool, &msg) == SPOOL_FULL)
 		ws_pause(conn->ws);
 }
@@ -467,6 +508,8 @@ static void stay_down(struct conn *conn, const struct cause *cause)
 	bool clean = conn->wanted == WANT_CLOSED || is_clean(cause);
 
 	conn_enter(conn, clean ? CONN_CLOSED : CONN_FAILED);
+	if (conn->calls) /* what is queued may wait for very long now */
+		calls_lose(conn->calls, UINT64_MAX, cause);
 	log_write(clean ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, conn->name, cause, "%s",
 		  clean ? "closed" : "failed, and not trying again (reconnect)");
 }
@@ -487,8 +530,10 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 	conn->tried = true;
 	conn->cause = *cause;
 	conn->credentials = credentials_free(conn->credentials);
-	if (was_up)
+	if (was_up) {
 		spool_append(conn->spool, &mark);
+		fail_calls(conn, cause);
+	}
 	if (conn->wanted == WANT_RECONNECT) {
 		log_write(LOG_LEVEL_INFO, conn->name, cause, "connecting again, as asked");
 		start_attempt(conn);
@@ -727,25 +772,78 @@ static bool acceptable(const struct conn *conn, const struct msg *msg, const cha
 	return true;
 }
 
-int conn_send(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter,
-	      const char **ret_problem)
+static int put(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter)
 {
 	struct msg stamped = *msg;
 	int r;
 
-	if (!acceptable(conn, msg, ret_problem)) {
-		conn_count_rejected(conn);
-		return CONN_REFUSED;
-	}
 	stamped.time_us = loop_wall_us();
 	r = outbox_put(conn->outbox, &stamped, waiter);
 	if (r != OUTBOX_OK)
 		return r < 0 ? r : CONN_FULL;
+	conn->put++;
 	if (conn->state == CONN_OPEN)
 		loop_later(&conn->flush);
 	else
 		arm_expiry(conn);
 	return CONN_QUEUED;
+}
+
+int conn_send(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter,
+	      const char **ret_problem)
+{
+	if (!acceptable(conn, msg, ret_problem)) {
+		conn_count_rejected(conn);
+		return CONN_REFUSED;
+	}
+	return put(conn, msg, waiter);
+}
+
+int conn_request(struct conn *conn, const struct msg *msg, const struct calls_terms *terms,
+		 struct outbox_waiter *waiter, const char **ret_problem)
+{
+	struct msg request;
+	int outcome, r;
+
+	if (!conn->calls)
+		return conn_send(conn, msg, waiter, ret_problem);
+	if (!acceptable(conn, msg, ret_problem)) {
+		conn_count_rejected(conn);
+		return CONN_REFUSED;
+	}
+	outcome = calls_prepare(conn->calls, msg, terms, conn->options->ws.max_message_bytes, waiter,
+				&request, ret_problem);
+	if (outcome == CALLS_FULL)
+		return CONN_FULL;
+	if (outcome == -ENOBUFS)
+		*ret_problem = "is longer than max-message with the id that it gets";
+	if (outcome == CALLS_REFUSED || outcome == -ENOBUFS) {
+		conn_count_rejected(conn);
+		return CONN_REFUSED;
+	}
+	if (outcome < 0)
+		return outcome;
+	r = put(conn, outcome == CALLS_NONE ? msg : &request, waiter);
+	if (r == CONN_QUEUED && outcome == CALLS_READY)
+		calls_begin(conn->calls, terms, conn->put);
+	return r;
+}
+
+bool conn_has_calls(const struct conn *conn)
+{
+	return conn->calls;
+}
+
+bool conn_reply_is_error(const struct conn *conn, const struct msg *reply)
+{
+	return conn->calls && calls_is_error(conn->calls, reply);
+}
+
+void conn_get_calls(const struct conn *conn, struct calls_stats *ret)
+{
+	*ret = (struct calls_stats){0};
+	if (conn->calls)
+		calls_get_stats(conn->calls, ret);
 }
 
 void conn_count_rejected(struct conn *conn)
@@ -766,6 +864,31 @@ static int set_url(struct conn *conn, const char *text)
 	url_done(&conn->url);
 	conn->url = url;
 	return 0;
+}
+
+/* Ids that stand in on-open are taken. */
+static void reserve_greetings(struct conn *conn)
+{
+	for (char **text = conn->options->on_open; conn->calls && text && *text; text++)
+		calls_reserve(conn->calls, &(struct msg){.data = (const uint8_t *)*text,
+							 .len = strlen(*text)});
+}
+
+/* After a failure there are no calls, or the old rules. */
+static int renew_calls(struct conn *conn)
+{
+	const struct calls_options *options = &conn->options->calls;
+	struct cause cause;
+	int r;
+
+	if (conn->calls && (!options->id || !*options->id)) {
+		cause_set(&cause, CAUSE_OPERATOR, 0, "the key id was taken out of the configuration");
+		calls_lose(conn->calls, UINT64_MAX, &cause);
+		conn->calls = calls_free(conn->calls);
+	}
+	r = conn->calls ? calls_set_options(conn->calls, options) : calls_new(&conn->calls, options);
+	reserve_greetings(conn);
+	return r;
 }
 
 int conn_new(struct conn **ret, const char *name, const struct conn_options *options,
@@ -800,6 +923,8 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 	confirm_set_options(&conn->confirm, options->resend, options->outbox.queue_bytes);
 	if (r == 0)
 		r = spool_new(&conn->spool, &options->spool, pool, &spool_events, conn);
+	if (r == 0)
+		r = renew_calls(conn);
 	if (r < 0) {
 		conn_free(conn);
 		return r;
@@ -839,6 +964,7 @@ struct conn *conn_free(struct conn *conn)
 	timer_done(&conn->expiry);
 	timer_done(&conn->loss);
 	confirm_done(&conn->confirm);
+	conn->calls = calls_free(conn->calls);
 	conn->outbox = outbox_free(conn->outbox);
 	conn->spool = spool_free(conn->spool);
 	url_done(&conn->url);
@@ -874,6 +1000,8 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 	spool_set_options(conn->spool, &options->spool);
 	outbox_set_options(conn->outbox, &options->outbox);
 	confirm_set_options(&conn->confirm, options->resend, options->outbox.queue_bytes);
+	if (r == 0)
+		r = renew_calls(conn);
 	timer_cancel(&conn->expiry);
 	arm_expiry(conn);
 	if (dialing)

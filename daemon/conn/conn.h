@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "base/msg.h"
 #include "codec/url.h"
+#include "conn/calls.h"
 #include "conn/credentials.h"
 #include "conn/outbox.h"
 #include "conn/spool.h"
@@ -42,6 +43,7 @@ struct conn_options {
 	struct outbox_options outbox;
 	struct credentials_options credentials;
 	bool resend;    /* ... again what no pong has covered when the link was lost */
+	struct calls_options calls;
 	char **on_open; /* messages sent first at each open */
 	int type;       /* MSG_TEXT or MSG_BINARY: of on_open, and what endpoints send */
 	uint64_t connect_timeout_ms, close_timeout_ms;
@@ -92,6 +94,15 @@ enum { CONN_QUEUED, CONN_FULL, CONN_REFUSED };
  * *ret_problem says why (text that is not UTF-8, longer than max-message), counted. -ENOMEM. */
 int conn_send(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter,
 	      const char **ret_problem);
+/* The same for a message that may be a request (key id): its answer goes to the caller of TERMS.
+ * CONN_FULL also when too many requests are open.  Without the key, or when it is no request, this is
+ * conn_send(). */
+int conn_request(struct conn *conn, const struct msg *msg, const struct calls_terms *terms,
+		 struct outbox_waiter *waiter, const char **ret_problem);
+bool conn_has_calls(const struct conn *conn);
+bool conn_reply_is_error(const struct conn *conn, const struct msg *reply);
+void conn_get_calls(const struct conn *conn, struct calls_stats *ret);
+
 void conn_count_rejected(struct conn *conn); /* an endpoint could not even make a message of it */
 
 void conn_watch_add(struct conn *conn, struct conn_watch *watch);

@@ -42,6 +42,7 @@ struct flow {
 	int fd;
 	struct intake *intake;
 	struct outlet *outlet;
+	struct caller caller; /* of what it asks; only if it reads, too */
 	struct later settle;
 	enum conn_state told;
 	uint64_t missed;              /* not told yet */
@@ -153,6 +154,7 @@ static void flow_end(struct flow *flow)
 	flow->done = true;
 	later_cancel(&flow->settle);
 	confirm_forget(&flow->confirm);
+	caller_leave(&flow->caller);
 	flow_stop_intake(flow);
 	flow->outlet = outlet_free(flow->outlet);
 	shutdown(flow->fd, SHUT_WR);
@@ -373,6 +375,19 @@ static void flow_outlet_missed(void *owner, uint64_t messages)
 		flow_tell_missed(flow);
 }
 
+static void flow_caller_answered(void *owner, uint64_t tag, enum calls_answer kind,
+				 const struct msg *msg)
+{
+	struct flow *flow = owner;
+
+	(void)tag;
+	(void)kind;
+	if (outlet_push(flow->outlet, msg) == 0 || flow->broken)
+		return;
+	flow->broken = "the client does not read its replies";
+	loop_later(&flow->settle);
+}
+
 static const struct intake_events flow_intake_events = {
 	.ended = flow_intake_ended,
 	.refused = flow_intake_refused,
@@ -429,12 +444,17 @@ static int flow_make_movers(struct flow *flow)
 		.from = options->from,
 		.label = options->label,
 		.count = options->count,
+		.pushed = options->writes,
 	};
+	const struct calls_terms terms = {.caller = &flow->caller};
 	int r = 0;
 
 	if (options->writes)
 		r = intake_new(&flow->intake, flow->fd, flow->conn, options->framing, options->type,
 			       &flow_intake_events, flow);
+	flow->caller = (struct caller){.answered = flow_caller_answered, .owner = flow};
+	if (r >= 0 && options->writes && options->reads)
+		intake_set_terms(flow->intake, &terms);
 	if (r >= 0 && options->reads)
 		r = outlet_new(&flow->outlet, flow->fd, flow->conn, &outlet, &flow_outlet_events,
 			       flow);
@@ -480,6 +500,7 @@ struct flow *flow_free(struct flow *flow)
 		return NULL;
 	later_cancel(&flow->settle);
 	confirm_forget(&flow->confirm);
+	caller_leave(&flow->caller);
 	flow->intake = intake_free(flow->intake);
 	flow->outlet = outlet_free(flow->outlet);
 	if (flow->fd >= 0)

@@ -76,6 +76,12 @@ enum protocol_exit {
 #define VERB_CAT "cat"             /* name, [framing, type, count, from, no_queue, finish:bool, settle:bool] -> stream both ways;
 				    * finish (default true): half-close = close the WebSocket properly;
 				    * settle (default true): not before the server has answered */
+#define VERB_REQUEST "request"     /* name, [framing, type, no_queue, reply_framing, timeout_ms, raw:bool] -> stream:
+				    * records are requests, numbered from 0; for each come back some of
+				    * {"n":0,"answer":"reply","error":false,"bytes":12} and so many bytes, the
+				    * reply as a record; "part": the same, and more will follow;
+				    * {"n":0,"answer":"none","exit":124,"message":"..."}: there is none.
+				    * half-close = no more requests; then "end" when all are answered */
 #define VERB_WAIT "wait"           /* name, for:"open"|"closed"|"message" -> "state": answers when it is so */
 #define VERB_RELOAD "reload"       /* the faults are the message, exit 2, when refused */
 #define VERB_STOP "stop"

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "control/exchange.h"
 #include "service/config.h"
 
 enum {
@@ -196,10 +197,31 @@ static int section_set_options(struct section *section, const struct json_span *
 	return r;
 }
 
+static bool has_option(const struct json_span *options, const char *pointer)
+{
+	struct json_span value;
+
+	return json_find(options->at, options->len, pointer, &value) > 0;
+}
+
+/* What a connection that is made for one command has otherwise than the table says. */
+static int section_set_own(const struct request *request, struct section *section,
+			   const struct json_span *options, struct buf *faults)
+{
+	int r = 0;
+
+	if (!has_option(options, "/reconnect"))
+		r = config_section_set(section, "reconnect", "never", faults);
+	if (r >= 0 && strcmp(request->word, VERB_REQUEST) == 0 && !has_option(options, "/id") &&
+	    !has_option(options, "/preset"))
+		r = config_section_set(section, "id", "/id", faults);
+	return r;
+}
+
 static int request_fill_section(const struct request *request, struct section *section,
 				const char *url, bool own, struct buf *faults)
 {
-	struct json_span options = {.at = "{}", .len = 2}, reconnect;
+	struct json_span options = {.at = "{}", .len = 2};
 	int r = json_find(request->text, request->len, "/options", &options);
 
 	if (r >= 0 && *options.at != '{') {
@@ -208,8 +230,8 @@ static int request_fill_section(const struct request *request, struct section *s
 	}
 	if (r >= 0)
 		r = config_section_set(section, "url", url, faults);
-	if (r >= 0 && own && json_find(options.at, options.len, "/reconnect", &reconnect) == 0)
-		r = config_section_set(section, "reconnect", "never", faults);
+	if (r >= 0 && own)
+		r = section_set_own(request, section, &options, faults);
 	if (r >= 0)
 		r = section_set_options(section, &options, faults);
 	if (r >= 0 && section->endpoint.file && !request->rights.owner) {
@@ -331,6 +353,7 @@ struct request *request_free(struct request *request)
 	if (!request)
 		return NULL;
 	request->flow = flow_free(request->flow);
+	request->exchange = exchange_free(request->exchange);
 	request_let_go(request);
 	timer_done(&request->grace);
 	free(request);

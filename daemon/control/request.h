@@ -16,6 +16,7 @@
 #include "control/peer.h"
 #include "service/service.h"
 
+struct exchange;
 struct request;
 
 struct request_rights {
@@ -45,6 +46,7 @@ struct request {
 	struct channel_reader reader;
 
 	struct flow *flow;    /* send, recv, cat */
+	struct exchange *exchange; /* request */
 	bool waits_closed;    /* wait: for "closed", not for "open" or a message */
 	struct cursor cursor; /* wait: for a message */
 	struct later arrived;

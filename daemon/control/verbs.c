@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "codec/utf8.h"
+#include "control/exchange.h"
 #include "endpoint/outlet.h"
 #include "service/config.h"
 #include "service/status.h"
@@ -560,6 +561,106 @@ static int verb_cat(struct request *request)
 	return run_stream(request, true, true);
 }
 
+/* --- request -------------------------------------------------------------------------------- */
+
+static void ask_changed(struct request *request)
+{
+	if (request->exchange)
+		exchange_changed(request->exchange);
+}
+
+static void ask_removed(struct request *request)
+{
+	if (request->exchange)
+		exchange_cut(request->exchange);
+}
+
+static const struct request_events ask_events = {
+	.changed = ask_changed,
+	.removed = ask_removed,
+};
+
+static int ask_read_options(const struct request *request, const struct channel *channel,
+			    struct exchange_options *ret)
+{
+	int framing = FRAMING_LINE, reply_framing = FRAMING_LINE, type = -1;
+	int r = request_word(request, "/framing", framing_names, &framing);
+
+	if (r >= 0)
+		r = request_word(request, "/reply_framing", framing_names, &reply_framing);
+	if (r >= 0)
+		r = request_word(request, "/type", type_words, &type);
+	*ret = (struct exchange_options){
+		.framing = (enum framing)framing,
+		.reply_framing = (enum framing)reply_framing,
+		.type = (enum msg_kind)channel_section(channel)->conn.type,
+		.raw = request_true(request, "/raw", false),
+	};
+	if (type >= 0)
+		ret->type = type == 0 ? MSG_TEXT : MSG_BINARY;
+	return r < 0 ? r : request_uint(request, "/timeout_ms", &ret->timeout_ms);
+}
+
+/* False: it has been refused. */
+static bool ask_may_start(struct request *request, struct conn *conn)
+{
+	const struct flow_options both_ways = {.reads = true, .writes = true, .own = request->own};
+
+	if (!conn_has_calls(conn)) {
+		peer_refuse(request->peer, EXIT_USAGE,
+			    "'%s' has no id key, so that a reply could not be told from other "
+			    "messages (id or preset in its configuration)",
+			    conn_name(conn));
+		return false;
+	}
+	return stream_may_start(request, conn, &both_ways);
+}
+
+static int ask_begin(struct request *request, struct channel *channel,
+		     const struct exchange_options *options, bool own)
+{
+	struct conn *conn = channel_conn(channel);
+	int fd, r;
+
+	request_hold(request, channel, own, &ask_events);
+	if (!ask_may_start(request, conn)) {
+		request_let_go(request);
+		return 0;
+	}
+	r = exchange_new(&request->exchange, conn, request->peer, options, stream_flow_ended,
+			 request, &fd);
+	if (r == 0)
+		r = stream_answer(request, conn, fd);
+	if (r < 0) {
+		request->exchange = exchange_free(request->exchange);
+		request_let_go(request);
+		return r;
+	}
+	exchange_start(request->exchange);
+	exchange_changed(request->exchange);
+	return 0;
+}
+
+static int verb_request(struct request *request)
+{
+	cleanup_free char *url = NULL;
+	struct exchange_options options;
+	struct channel *channel;
+	int r = request_str(request, "/url", &url);
+
+	if (r >= 0)
+		r = url ? request_add(request, NULL, url, true, &channel)
+			: request_find(request, &channel);
+	if (r <= 0)
+		return r;
+	r = ask_read_options(request, channel, &options);
+	if (r >= 0)
+		return ask_begin(request, channel, &options, url != NULL);
+	if (url)
+		service_remove(request->service, channel);
+	return r;
+}
+
 /* --- the table ------------------------------------------------------------------------------ */
 
 static const struct verb verbs[] = {
@@ -567,7 +668,8 @@ static const struct verb verbs[] = {
 	{VERB_CLOSE, true, verb_close},    {VERB_RECONNECT, true, verb_reconnect},
 	{VERB_PAUSE, true, verb_pause},    {VERB_RESUME, true, verb_resume},
 	{VERB_SEND, true, verb_send},      {VERB_RECV, false, verb_recv},
-	{VERB_CAT, true, verb_cat},        {VERB_WAIT, false, verb_wait},
+	{VERB_CAT, true, verb_cat},        {VERB_REQUEST, true, verb_request},
+	{VERB_WAIT, false, verb_wait},
 	{VERB_RELOAD, true, verb_reload},  {VERB_STOP, true, verb_stop},
 };
 

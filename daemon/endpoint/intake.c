@@ -18,6 +18,7 @@ struct intake {
 	struct event *readable;
 	struct later again;
 	struct outbox_waiter waiter;
+	struct calls_terms terms;
 	struct decoder decoder;
 	struct buf held; /* the message that found the queue full */
 	uint8_t held_kind;
@@ -69,8 +70,10 @@ static void hold(struct intake *intake, const struct msg *msg)
 static bool send_message(struct intake *intake, const struct msg *msg)
 {
 	const char *problem = "";
-	int r = conn_send(intake->conn, msg, &intake->waiter, &problem);
+	int r;
 
+	intake->terms.tag = intake->stats.messages + intake->stats.refused;
+	r = conn_request(intake->conn, msg, &intake->terms, &intake->waiter, &problem);
 	if (r == CONN_FULL)
 		return false;
 	if (r == CONN_QUEUED)
@@ -260,6 +263,11 @@ struct intake *intake_free(struct intake *intake)
 	buf_done(&intake->held);
 	free(intake);
 	return NULL;
+}
+
+void intake_set_terms(struct intake *intake, const struct calls_terms *terms)
+{
+	intake->terms = *terms;
 }
 
 void intake_start(struct intake *intake)

@@ -1,6 +1,6 @@
 /* intake - descriptor -> decoder -> messages.  The same for FIFOs, socket clients and `wspipe send`.
  *
- * Reads into the loop's scratch, hands each message to conn_send(), and when the queue is full keeps
+ * Reads into the loop's scratch, hands each message to conn_request(), and when the queue is full keeps
  * what it has and reads no further: so the writer's own write(2) blocks.  Edge-triggered, because a
  * FIFO without writers is for ever "readable". */
 #ifndef ENDPOINT_INTAKE_H
@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "codec/frame.h"
+#include "conn/calls.h"
 #include "conn/conn.h"
 
 struct intake;
@@ -31,6 +32,10 @@ struct intake_stats {
 int intake_new(struct intake **ret, int fd, struct conn *conn, enum framing framing,
 	       enum msg_kind type, const struct intake_events *events, void *owner);
 struct intake *intake_free(struct intake *intake);
+
+/* Who gets the answers to what is read, and how it is to be understood; without this, answers to
+ * requests are events.  The tag of a record is its number, from 0 on, refused ones included. */
+void intake_set_terms(struct intake *intake, const struct calls_terms *terms);
 
 /* Start reading (and take what is there already). */
 void intake_start(struct intake *intake);

@@ -27,6 +27,12 @@ enum {
 	PAGE_BYTES = 4096,
 };
 
+/* Ahead of each encoded record in outlet->pushed. */
+struct pushed {
+	uint64_t seq; /* number of the message that it goes ahead of */
+	size_t len;
+};
+
 struct outlet {
 	int fd;
 	struct outlet_options options;
@@ -48,6 +54,9 @@ struct outlet {
 	uint64_t page_end_seq;
 	bool page_jumped; /* the spool has dropped some of them meanwhile */
 	uint64_t until;   /* messages from this number on are for another time */
+
+	struct buf pushed;  /* struct pushed and the record, one behind the other */
+	size_t pushed_done; /* bytes of the first record that are out */
 
 	bool unsure; /* one by one: whether the pipe is empty */
 	bool started, absent, blocked, finishing, over;
@@ -185,20 +194,33 @@ static int encode(struct outlet *outlet, const struct msg *msg, struct frame_par
 	int r;
 
 	buf_clear(out);
+	if ((msg->flags & MSG_IS_REPLY) && outlet->options.pushed)
+		return FRAME_NOTHING;
 	r = frame_encode(outlet->options.framing, outlet->options.type, msg, parts, out);
 	if (r == FRAME_ENCODED)
 		*parts = (struct frame_parts){.body = buf_head(out), .body_len = buf_len(out)};
 	return r;
 }
 
+/* Number of the message that must wait until an answer of our own has gone out. */
+static uint64_t first_to_wait(const struct outlet *outlet)
+{
+	struct pushed first = {.seq = UINT64_MAX};
+
+	if (buf_len(&outlet->pushed) > 0)
+		memcpy(&first, buf_head(&outlet->pushed), sizeof(first));
+	return first.seq;
+}
+
 /* The next record on its own: large, in need of encoding, or one by one.  False: nothing there. */
 static bool next_record(struct outlet *outlet)
 {
 	struct position at = cursor_start(&outlet->cursor);
+	uint64_t stop = first_to_wait(outlet);
 	struct frame_parts parts;
 	struct msg msg;
 
-	while (cursor_read(&outlet->cursor, &at, &msg)) {
+	while (at.seq < stop && cursor_read(&outlet->cursor, &at, &msg)) {
 		int r;
 
 		if (is_beyond(outlet, &msg, &at))
@@ -214,6 +236,89 @@ static bool next_record(struct outlet *outlet)
 	}
 	cursor_commit(&outlet->cursor, &at);
 	return false;
+}
+
+/* --- answers to this reader alone ----------------------------------------------------------- */
+
+static void put_parts(uint8_t *at, const struct frame_parts *parts)
+{
+	memcpy(at, parts->head, parts->head_len);
+	if (parts->body_len > 0)
+		memcpy(at + parts->head_len, parts->body, parts->body_len);
+	if (parts->tail_len)
+		at[parts->head_len + parts->body_len] = parts->tail[0];
+}
+
+/* What was received before it has been written, or was lost. */
+static bool pushed_is_due(const struct outlet *outlet)
+{
+	return buf_len(&outlet->pushed) > 0 &&
+	       (outlet->pushed_done > 0 || outlet->cursor.at.seq >= first_to_wait(outlet) ||
+		cursor_at_end(&outlet->cursor));
+}
+
+/* True: one is out, and more may be written. */
+static bool write_pushed(struct outlet *outlet)
+{
+	struct pushed first;
+	struct iovec iov;
+	ssize_t written;
+
+	memcpy(&first, buf_head(&outlet->pushed), sizeof(first));
+	iov = (struct iovec){buf_head(&outlet->pushed) + sizeof(first) + outlet->pushed_done,
+			     first.len - outlet->pushed_done};
+	written = iov.iov_len > 0 ? write_some(outlet, &iov, 1) : 0;
+	if (written < 0)
+		return false;
+	outlet->pushed_done += (size_t)written;
+	if (outlet->pushed_done < first.len) {
+		outlet->blocked = true;
+		return false;
+	}
+	buf_consume(&outlet->pushed, sizeof(first) + first.len);
+	outlet->pushed_done = 0;
+	if (outlet->pushed.size > BATCH_MAX)
+		buf_trim(&outlet->pushed);
+	if (++outlet->delivered == outlet->options.count)
+		end(outlet, 0);
+	return true;
+}
+
+static int append_pushed(struct outlet *outlet, const struct frame_parts *parts)
+{
+	struct pushed pushed = {.seq = spool_next_seq(outlet->cursor.spool),
+				.len = parts_len(parts)};
+	size_t all = sizeof(pushed) + pushed.len;
+	uint8_t *tail;
+	int r;
+
+	if (buf_len(&outlet->pushed) > 0 && buf_len(&outlet->pushed) + all > OUTLET_PUSHED_MAX)
+		return -ENOBUFS;
+	r = buf_reserve(&outlet->pushed, all, &tail);
+	if (r < 0)
+		return r;
+	memcpy(tail, &pushed, sizeof(pushed));
+	put_parts(tail + sizeof(pushed), parts);
+	buf_commit(&outlet->pushed, all);
+	loop_later(&outlet->run);
+	return 0;
+}
+
+int outlet_push(struct outlet *outlet, const struct msg *msg)
+{
+	struct frame_parts parts;
+	struct buf encoded;
+	int r;
+
+	buf_init(&encoded, outlet->encoded.max);
+	r = frame_encode(outlet->options.framing, outlet->options.type, msg, &parts, &encoded);
+	if (r == FRAME_ENCODED)
+		parts = (struct frame_parts){.body = buf_head(&encoded),
+					     .body_len = buf_len(&encoded)};
+	if (r == FRAME_PARTS || r == FRAME_ENCODED)
+		r = append_pushed(outlet, &parts);
+	buf_done(&encoded);
+	return r < 0 ? r : 0;
 }
 
 /* --- many records, one write ---------------------------------------------------------------- */
@@ -253,15 +358,6 @@ static inline void copy_padded(uint8_t *to, const uint8_t *from, size_t len)
 		memcpy(to + at, from + at, 8);
 }
 
-static void put_parts(uint8_t *at, const struct frame_parts *parts)
-{
-	memcpy(at, parts->head, parts->head_len);
-	if (parts->body_len > 0)
-		memcpy(at + parts->head_len, parts->body, parts->body_len);
-	if (parts->tail_len)
-		at[parts->head_len + parts->body_len] = parts->tail[0];
-}
-
 static uint64_t count_left(const struct outlet *outlet)
 {
 	return outlet->options.count ? outlet->options.count - outlet->delivered : UINT64_MAX;
@@ -298,13 +394,13 @@ static bool put_record(struct outlet *outlet, struct batch *batch, const struct 
 /* Fill the scratch with whole small records, up to one that is not, and to at most MAX bytes. */
 static void fill_batch(struct outlet *outlet, struct batch *batch, size_t max)
 {
-	uint64_t limit = count_left(outlet);
+	uint64_t limit = count_left(outlet), stop = first_to_wait(outlet);
 	struct position at;
 	struct msg msg;
 
 	batch->len = batch->messages = batch->checkpoints = 0;
 	batch->end = at = cursor_start(&outlet->cursor);
-	while (batch->len < BATCH_MAX - COPY_MAX && batch->messages < limit &&
+	while (batch->len < BATCH_MAX - COPY_MAX && batch->messages < limit && at.seq < stop &&
 	       cursor_read(&outlet->cursor, &at, &msg)) {
 		size_t len = batch->len;
 
@@ -463,6 +559,8 @@ static bool pump_once(struct outlet *outlet)
 		return pump_one(outlet);
 	if (outlet->in_record)
 		return continue_record(outlet);
+	if (pushed_is_due(outlet))
+		return write_pushed(outlet);
 	return write_batch(outlet);
 }
 
@@ -491,7 +589,7 @@ static void outlet_rearm(struct outlet *outlet)
 		cursor_wait(&outlet->cursor);
 	} else if (outlet->blocked || outlet->in_record || outlet->page_bytes > 0) {
 		event_add(outlet->writable, NULL);
-	} else if (!nothing_left(outlet)) {
+	} else if (buf_len(&outlet->pushed) > 0 || !nothing_left(outlet)) {
 		loop_later(&outlet->run);
 	} else if (outlet->finishing) {
 		end(outlet, 0);
@@ -561,6 +659,7 @@ int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outl
 	outlet->owner = owner;
 	later_init(&outlet->run, outlet_on_run, outlet);
 	buf_init(&outlet->encoded, 6 * (size_t)conn_options(conn)->ws.max_message_bytes + 4096);
+	buf_init(&outlet->pushed, outlet->encoded.max + OUTLET_PUSHED_MAX);
 	cursor_open(&outlet->cursor, conn_spool(conn), options->from, options->label,
 		    outlet_cursor_ready, outlet);
 	outlet->cursor.jumped = outlet_cursor_jumped;
@@ -584,6 +683,7 @@ struct outlet *outlet_free(struct outlet *outlet)
 	if (outlet->in_record && outlet->counts && outlet->cursor.resumes)
 		cursor_seek(&outlet->cursor, outlet->record_seq);
 	release_record(outlet);
+	buf_done(&outlet->pushed);
 	cursor_close(&outlet->cursor);
 	free(outlet);
 	return NULL;

@@ -36,6 +36,8 @@ struct outlet_options {
 	/* The same with as many whole records as fit into that page. */
 	bool pages;
 	uint64_t count; /* messages, then `ended`; 0: no limit */
+	/* It gets answers of its own by outlet_push(): those that all others get, too, are left out. */
+	bool pushed;
 };
 
 /* FD is not taken: non-blocking, writable. Nothing is written before outlet_start(). */
@@ -59,6 +61,12 @@ void outlet_begin(struct outlet *outlet, int fd, uint64_t until);
 /* That reader has gone (or all was read): RESIDUE bytes were in his pipe, and nobody reads them any more.
  * What he has not read wholly is for the next.  Silent until outlet_begin(). */
 void outlet_take_back(struct outlet *outlet, size_t residue);
+enum { OUTLET_PUSHED_MAX = 4 * 1024 * 1024 };
+
+/* MSG for this reader alone.  It goes out behind what has been received before it, never in the middle
+ * of a record.  -ENOBUFS: OUTLET_PUSHED_MAX bytes are waiting already (one message may be longer):
+ * the reader does not read, and the owner should close; -ENOMEM. */
+int outlet_push(struct outlet *outlet, const struct msg *msg);
 
 /* Call `ended` (error 0) as soon as all is written: nothing more will come. */
 void outlet_finish(struct outlet *outlet);

@@ -46,6 +46,7 @@ struct client {
 	struct intake *intake; /* NULL: may only read; then this tells of its end: */
 	struct event *hangup;
 	struct outlet *outlet; /* NULL: may only write */
+	struct caller caller;  /* of what it asks */
 	struct later leave;
 };
 
@@ -55,6 +56,7 @@ static struct client *client_free(struct client *client)
 		return NULL;
 	list_remove(&client->link);
 	later_cancel(&client->leave);
+	caller_leave(&client->caller);
 	client->intake = intake_free(client->intake);
 	if (client->hangup)
 		event_free(client->hangup);
@@ -118,6 +120,22 @@ static void client_outlet_ended(void *owner, int error)
 	client_free(owner);
 }
 
+static void client_caller_answered(void *owner, uint64_t tag, enum calls_answer kind,
+				   const struct msg *msg)
+{
+	struct client *client = owner;
+	int r = outlet_push(client->outlet, msg);
+
+	(void)tag;
+	(void)kind;
+	if (r == 0 || list_linked(&client->leave.link))
+		return;
+	log_warning(conn_name(client->stream->conn),
+		    "sock: process %d %s, and is disconnected", (int)client->peer.pid,
+		    r == -ENOBUFS ? "does not read its replies" : "cannot be answered: out of memory");
+	loop_later(&client->leave);
+}
+
 static const struct intake_events intake_events = {client_intake_ended, client_intake_refused};
 static const struct outlet_events outlet_events = {.ended = client_outlet_ended};
 
@@ -145,7 +163,9 @@ static int start_client(struct client *client)
 		.type = (enum msg_kind)conn_options(stream->conn)->type,
 		.from = CURSOR_NEWEST,
 		.label = "sock",
+		.pushed = true,
 	};
+	const struct calls_terms terms = {.caller = &client->caller};
 	socklen_t len = sizeof(client->peer);
 	int bytes = SOCKET_BYTES, r = 0;
 
@@ -164,6 +184,9 @@ static int start_client(struct client *client)
 		return r;
 	if (!client->outlet && client->hangup)
 		return -EACCES;
+	client->caller = (struct caller){.answered = client_caller_answered, .owner = client};
+	if (client->outlet && client->intake)
+		intake_set_terms(client->intake, &terms);
 	if (client->outlet)
 		outlet_start(client->outlet);
 	if (client->intake)

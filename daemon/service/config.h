@@ -23,6 +23,8 @@ struct section {
 	unsigned line;
 	struct conn_options conn;
 	struct endpoint_options endpoint;
+	int preset;              /* 1 + its place in presets[]; 0: none */
+	unsigned char given[16]; /* a bit for each row of the table that was set by somebody */
 };
 
 struct daemon_options {

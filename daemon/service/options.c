@@ -24,6 +24,7 @@
 #include "net/upgrade.h"
 #include "service/config.h"
 #include "service/options.h"
+#include "service/presets.h"
 
 struct option_type {
 	bool is_list;
@@ -433,6 +434,16 @@ static int check_access(const char *value, const char **ret_problem)
 	return r;
 }
 
+static int check_rule(const char *value, const char **ret_problem)
+{
+	return calls_check(value, true, ret_problem);
+}
+
+static int check_test(const char *value, const char **ret_problem)
+{
+	return calls_check(value, false, ret_problem);
+}
+
 /* --- how bad values are told without telling secrets ---------------------------------------- */
 
 static void show_nothing(const char *value, char *ret, size_t size)
@@ -486,6 +497,8 @@ static const char *const reconnect_words[] = {"always", "on-failure", "never", N
 static const char *const compress_words[] = {"no", "receive", "both", NULL};
 static const char *const type_words[] = {"text", "binary", NULL};
 static const char *const overflow_words[] = {"drop", "block", NULL};
+static const char *const id_type_words[] = {"auto", "string", "integer", NULL};
+static const char *const replies_words[] = {"asker", "all", NULL};
 static const char *const level_words[] = {"error", "warning", "info", "debug", NULL};
 
 #define CONN(field) offsetof(struct section, conn.field)
@@ -591,6 +604,28 @@ const struct option option_table[] = {
 	{"resend", &boolean, CONN(resend), "no", LIVE,
 	 .help = "after a lost connection send again what the server may not have read"},
 
+	{"preset", &word, offsetof(struct section, preset), NULL, LIVE,
+	 .help = "protocol whose requests and replies are known", .words = preset_names, .first = 1},
+	{"id", &list, CONN(calls.id), NULL, LIVE,
+	 .help = "where requests have their id: turns on matching of replies", .check = check_rule},
+	{"reply-id", &list, CONN(calls.reply_id), NULL, LIVE,
+	 .help = "where replies have it, if elsewhere", .check = check_rule},
+	{"id-type", &word, CONN(calls.id_type), "auto", LIVE,
+	 .help = "what ids are sent", .words = id_type_words},
+	{"interim", &list, CONN(calls.interim), NULL, LIVE,
+	 .help = "what a message holds that only acknowledges a request", .check = check_test},
+	{"partial", &list, CONN(calls.partial), NULL, LIVE,
+	 .help = "what a message holds that is a part of a reply", .check = check_test},
+	{"not-reply", &list, CONN(calls.not_reply), NULL, LIVE,
+	 .help = "what an event holds that has an id, too", .check = check_test},
+	{"error-reply", &list, CONN(calls.error_reply), "/error", LIVE,
+	 .help = "what a reply holds that is an error", .check = check_test},
+	{"replies", &word, CONN(calls.replies), "asker", LIVE,
+	 .help = "who gets replies: the asker alone, or out, last and cursors, too",
+	 .words = replies_words},
+	{"request-timeout", &time_ms, CONN(calls.timeout_ms), "30s", LIVE,
+	 .help = "how long to wait for a reply"},
+
 	{"log-level", &level, DAEMON(log_level), "info", LIVE,
 	 .help = "how much is logged", .in_daemon = true, .words = level_words},
 	{"memory", &size, DAEMON(memory_bytes), "1G", LIVE,
@@ -603,13 +638,13 @@ const struct option option_table[] = {
 };
 
 const size_t option_rows = sizeof(option_table) / sizeof(*option_table);
+_Static_assert(OPTIONS_MAX <= 8 * sizeof(((struct section *)NULL)->given), "given is too small");
 _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too many rows");
 
 /* In the manual's plan, but not in this version. */
 static const char *const later_keys[] = {
 	"pin", "max-redirects", "latest", "latest-max", "login", "expect",
-	"persist", "id", "reply-id", "id-type", "interim", "not-reply", "preset",
-	"replies", "request-timeout", "on-message", "on-state", NULL,
+	"persist", "on-message", "on-state", NULL,
 };
 /* clang-format on */
 
@@ -634,8 +669,8 @@ static void *option_field(const struct option *option, void *target)
 	return (char *)target + option->offset;
 }
 
-int option_set(const struct option *option, void *target, const char *value, const char *dir,
-	       char problem[OPTION_PROBLEM_MAX])
+static int set_value(const struct option *option, void *target, const char *value,
+		     const char *dir, char problem[OPTION_PROBLEM_MAX])
 {
 	char why[OPTION_PROBLEM_MAX] = "", shown[128];
 	int r;
@@ -654,10 +689,39 @@ int option_set(const struct option *option, void *target, const char *value, con
 	return bad(problem, "%s %.480s", option->name, why);
 }
 
+int option_set(const struct option *option, void *target, const char *value, const char *dir,
+	       char problem[OPTION_PROBLEM_MAX])
+{
+	int r = set_value(option, target, value, dir, problem);
+	size_t row = (size_t)(option - option_table);
+
+	if (r == 0 && !option->in_daemon)
+		((struct section *)target)->given[row / 8] |= (unsigned char)(1 << row % 8);
+	return r;
+}
+
+/* What the preset says of keys that nobody has set. */
+static int apply_preset(struct section *section)
+{
+	const struct preset_value *value = presets[section->preset - 1].values;
+	char problem[OPTION_PROBLEM_MAX];
+	int r = 0;
+
+	for (; value->key && r == 0; value++) {
+		const struct option *option = option_find(value->key, false);
+		size_t row = (size_t)(option - option_table);
+
+		if (!(section->given[row / 8] >> row % 8 & 1))
+			r = set_value(option, section, value->value, NULL, problem);
+	}
+	assert(r != -EINVAL); /* the presets are ours */
+	return r;
+}
+
 static int set_default(const struct option *option, void *target)
 {
 	char problem[OPTION_PROBLEM_MAX];
-	int r = option_set(option, target, option->fallback, NULL, problem);
+	int r = set_value(option, target, option->fallback, NULL, problem);
 
 	assert(r != -EINVAL); /* the table is ours */
 	return r;
@@ -678,7 +742,7 @@ int options_begin(void *target, bool in_daemon)
 
 int options_end(void *target, bool in_daemon)
 {
-	int r = 0;
+	int r = !in_daemon && ((struct section *)target)->preset ? apply_preset(target) : 0;
 
 	for (size_t i = 0; i < option_rows && r == 0; i++) {
 		const struct option *option = &option_table[i];
@@ -832,6 +896,14 @@ static bool greeting_too_long(const struct section *section, char *problem)
 	return false;
 }
 
+static bool replies_without_id(const struct section *section, char *problem)
+{
+	const struct calls_options *calls = &section->conn.calls;
+
+	return !calls->id && (calls->reply_id || calls->interim || calls->partial || calls->not_reply) &&
+	       bad(problem, "reply-id, interim, partial and not-reply need id, or preset");
+}
+
 static bool has_header(const struct section *section, const char *name)
 {
 	size_t len = strlen(name);
@@ -884,6 +956,7 @@ void options_check(const struct section *section,
 		{"on-open", greeting_too_long},
 		{"header", header_and_key},
 		{"endpoints", file_without_name},
+		{"reply-id", replies_without_id},
 	};
 	char problem[OPTION_PROBLEM_MAX];
 

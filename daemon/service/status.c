@@ -155,6 +155,20 @@ static int put_counts(struct buf *out, struct conn *conn)
 	return r;
 }
 
+static int put_requests(struct buf *out, const struct conn *conn)
+{
+	struct calls_stats stats;
+
+	conn_get_calls(conn, &stats);
+	return buf_printf(out,
+			  ",\"requests\":{\"open\":%llu,\"answered\":%llu,\"timed_out\":%llu,"
+			  "\"failed\":%llu,\"late\":%llu,\"repeated\":%llu,\"unknown\":%llu}",
+			  (unsigned long long)stats.open, (unsigned long long)stats.answered,
+			  (unsigned long long)stats.timed_out, (unsigned long long)stats.failed,
+			  (unsigned long long)stats.late, (unsigned long long)stats.repeated,
+			  (unsigned long long)stats.unknown);
+}
+
 static int put_reader(struct buf *out, const struct channel_reader *reader)
 {
 	return buf_printf(out,
@@ -225,8 +239,7 @@ int status_channel(struct buf *out, struct service *service, const struct channe
 	if (r >= 0)
 		r = put_readers(out, channel);
 	if (r >= 0)
-		r = buf_append_str(out,
-				   ",\"requests\":{\"open\":0,\"answered\":0,\"timed_out\":0}");
+		r = put_requests(out, conn);
 	if (r >= 0)
 		r = buf_printf(out, ",\"configured\":%s",
 			       channel_configured(channel) ? "true" : "false");

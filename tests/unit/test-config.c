@@ -114,6 +114,30 @@ static struct section *only(struct config *config)
 	return list_first(&config->sections, struct section, link);
 }
 
+/* --- presets -------------------------------------------------------------------------------- */
+
+/* Wherever it stands, what is said otherwise counts more; lists are not mixed. */
+static void test_preset(void)
+{
+	struct config *config = load_good("[a]\nid = /nr\npreset = wamp\nid-type = auto\n"
+					  "url = ws://a/\n[b]\nurl = ws://b/\n");
+	struct section *section = list_first(&config->sections, struct section, link);
+	const struct calls_options *calls = &section->conn.calls;
+
+	CHECK_EQ(strv_len(calls->id), 1);
+	CHECK_STR(calls->id[0], "/nr");
+	CHECK_EQ(calls->id_type, CALLS_ID_AUTO);
+	CHECK_EQ(strv_len(calls->reply_id), 2);
+	CHECK_STR(calls->error_reply[0], "/0=8");
+	CHECK_STR(section->conn.ws.upgrade.subprotocols[0], "wamp.2.json");
+	section = list_last(&config->sections, struct section, link);
+	CHECK(!section->conn.calls.id);
+	CHECK_STR(section->conn.calls.error_reply[0], "/error");
+	config_free(config);
+	faults_are("[a]\nurl = ws://a/\nreply-id = /id\n",
+		   "FILE:3: reply-id, interim, partial and not-reply need id, or preset\n");
+}
+
 /* --- values --------------------------------------------------------------------------------- */
 
 static void test_defaults(void)
@@ -777,6 +801,7 @@ int main(void)
 	test_refused();
 	test_unknown();
 	test_section();
+	test_preset();
 	test_names();
 	test_faults();
 	test_combinations();

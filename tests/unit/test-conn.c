@@ -1086,6 +1086,116 @@ static void check_watches(void)
 	}
 }
 
+/* --- requests ------------------------------------------------------------------------------- */
+
+static unsigned answers, failures;
+static char last_answer[128], last_failure[256];
+
+static void on_answered(void *owner, uint64_t tag, enum calls_answer kind, const struct msg *msg)
+{
+	(void)owner, (void)tag, (void)kind;
+	answers++;
+	snprintf(last_answer, sizeof(last_answer), "%.*s", (int)msg->len, (const char *)msg->data);
+}
+
+static void on_failed(void *owner, uint64_t tag, const struct cause *cause)
+{
+	(void)owner, (void)tag;
+	failures++;
+	snprintf(last_failure, sizeof(last_failure), "%s", cause->text);
+}
+
+static struct caller caller = {.answered = on_answered, .failed = on_failed};
+
+static int request_text(const char *text)
+{
+	const struct calls_terms terms = {.caller = &caller};
+	const char *problem = NULL;
+	struct msg msg = {
+		.kind = MSG_TEXT,
+		.data = (const uint8_t *)text,
+		.len = strlen(text),
+	};
+
+	return conn_request(conn, &msg, &terms, NULL, &problem);
+}
+
+static void go_open_with_calls(void)
+{
+	static char *ids[] = {(char *)"/id", NULL};
+
+	answers = failures = 0;
+	options.calls = (struct calls_options){.id = ids, .timeout_ms = 600000};
+	go_open();
+	CHECK(conn_has_calls(conn));
+}
+
+/* A reply goes to its asker and not into the spool; an event goes there. */
+static void check_request(void)
+{
+	uint64_t before;
+
+	go_open_with_calls();
+	CHECK_EQ(request_text("{\"id\":\"x\"}"), CONN_QUEUED);
+	fake_loop_settle();
+	CHECK_STR(fake_ws_got_text(0), "{\"id\":\"1\"}");
+	before = spool_next_seq(conn_spool(conn));
+	fake_ws_text(fake_ws_now(), "{\"id\":\"1\",\"r\":1}");
+	CHECK_EQ(answers, 1);
+	CHECK_STR(last_answer, "{\"id\":\"x\",\"r\":1}");
+	CHECK_EQ(spool_next_seq(conn_spool(conn)), before);
+	fake_ws_text(fake_ws_now(), "{\"event\":1}");
+	CHECK_EQ(spool_next_seq(conn_spool(conn)), before + 1);
+	CHECK_EQ(conn_get_stats(conn)->received_messages, 2);
+	CHECK_EQ(request_text("{\"id\":1,\"id\":2}"), CONN_REFUSED);
+	CHECK_EQ(conn_get_stats(conn)->rejected_messages, 1);
+	unmake();
+}
+
+/* What was sent fails with the link; what was not is sent on the next one, and answered. */
+static void check_request_and_loss(void)
+{
+	struct calls_stats stats;
+
+	go_open_with_calls();
+	fake_ws_take(fake_ws_now(), 16);
+	fake_ws_room = 16;
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(request_text("{\"id\":1}"), CONN_QUEUED);
+	fake_loop_settle();
+	lose_link();
+	CHECK(failures >= 1 && failures < 4);
+	conn_get_calls(conn, &stats);
+	CHECK_EQ(stats.open + failures, 4);
+	fake_ws_room = 64 * 1024;
+	wait_for_attempt();
+	go_on_to_open();
+	fake_loop_settle();
+	fake_ws_text(fake_ws_now(), "{\"id\":4}");
+	CHECK_EQ(answers, 1);
+	conn_pause(conn);
+	fake_loop_settle();
+	fake_ws_end(fake_ws_now(), CAUSE_OPERATOR, 1000, 1000, "");
+	check_state(CONN_CLOSED);
+	CHECK_EQ(failures, 3);
+	unmake();
+}
+
+/* A queue that expires takes its requests with it. */
+static void check_request_expires(void)
+{
+	options.outbox.ttl_ms = 5000;
+	go_open_with_calls();
+	lose_link();
+	CHECK_EQ(request_text("{\"id\":1}"), CONN_QUEUED);
+	fake_dial_refuse(-EMFILE, 1000);
+	fake_loop_advance(6000);
+	CHECK_EQ(failures, 1);
+	CHECK_STR(last_failure, "not sent within queue-ttl");
+	fake_dial_refuse(0, 0);
+	unmake();
+}
+
 int main(void)
 {
 	CHECK_EQ(loop_init(), 0);
@@ -1117,5 +1227,8 @@ int main(void)
 	check_new_greetings();
 	check_bad_url();
 	check_watches();
+	check_request();
+	check_request_and_loss();
+	check_request_expires();
 	return 0;
 }
