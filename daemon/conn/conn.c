@@ -24,6 +24,7 @@
 #include "base/strv.h"
 #include "codec/frame.h"
 #include "codec/utf8.h"
+#include "conn/durable.h"
 #include "conn/retry.h"
 
 enum {
@@ -71,6 +72,8 @@ struct conn {
 	size_t greeted; /* of options->on_open, in this session */
 	struct spool *spool;
 	struct outbox *outbox;
+	struct cursors *cursors;
+	struct durable durable;
 	struct retry retry;
 	struct timer timer, expiry, loss;
 	struct later flush, notify;
@@ -566,8 +569,11 @@ static bool next_to_send(struct conn *conn, struct msg *ret, bool *ret_queued)
 static int send_one(struct conn *conn, const struct msg *msg, bool queued)
 {
 	uint64_t start = ws_queued(conn->ws), end;
-	int r = ws_send(conn->ws, msg, &end);
+	int r;
 
+	if (queued)
+		outbox_begin(conn->outbox);
+	r = ws_send(conn->ws, msg, &end);
 	if (r < 0)
 		return r;
 	if (queued) {
@@ -705,10 +711,13 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 		r = outbox_new(&conn->outbox, &options->outbox);
 	if (r == 0)
 		r = spool_new(&conn->spool, &options->spool, pool, &spool_events, conn);
+	if (r == 0)
+		r = cursors_new(&conn->cursors, conn->spool);
 	if (r < 0) {
 		conn_free(conn);
 		return r;
 	}
+	durable_init(&conn->durable, conn->name, conn->spool, conn->outbox, conn->cursors);
 	*ret = conn;
 	return 0;
 }
@@ -721,7 +730,10 @@ static void tell_what_is_lost(struct conn *conn)
 	log_losses(conn, "some");
 	if (conn->outbox)
 		outbox_get_stats(conn->outbox, &left);
-	if (left.queued_messages > 0)
+	if (left.queued_messages > 0 && conn->durable.on && !conn->durable.forget)
+		log_info(conn->name, "%" PRIu64 " outgoing messages stay queued, for the next start",
+			 left.queued_messages - left.taken_messages);
+	else if (left.queued_messages > 0)
 		log_warning(conn->name,
 			    "%" PRIu64 " outgoing messages (%" PRIu64 " bytes) were still queued and "
 			    "are lost",
@@ -742,8 +754,10 @@ struct conn *conn_free(struct conn *conn)
 	timer_done(&conn->timer);
 	timer_done(&conn->expiry);
 	timer_done(&conn->loss);
+	conn->cursors = cursors_free(conn->cursors);
 	conn->outbox = outbox_free(conn->outbox);
 	conn->spool = spool_free(conn->spool);
+	durable_done(&conn->durable);
 	url_done(&conn->url);
 	free(conn->close_why);
 	free(conn->name);
@@ -775,6 +789,8 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 	forget_greetings_that_went(conn);
 	spool_set_options(conn->spool, &options->spool);
 	outbox_set_options(conn->outbox, &options->outbox);
+	if (!options->persist && conn->durable.on)
+		durable_stop(&conn->durable);
 	timer_cancel(&conn->expiry);
 	arm_expiry(conn);
 	if (dialing)
@@ -785,6 +801,28 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 			timer_set(&conn->timer, options->ping_interval_ms);
 	}
 	return r;
+}
+
+void conn_persist(struct conn *conn, int state_fd)
+{
+	struct outbox_loss lost;
+
+	if (!conn->options->persist)
+		return;
+	durable_start(&conn->durable, state_fd, &lost);
+	conn->stats.unsent_messages += lost.messages;
+	conn->stats.unsent_bytes += lost.bytes;
+	arm_expiry(conn);
+}
+
+void conn_forget(struct conn *conn)
+{
+	durable_forget(&conn->durable);
+}
+
+const char *conn_persist_problem(const struct conn *conn)
+{
+	return conn->options->persist ? durable_problem(&conn->durable) : NULL;
 }
 
 void conn_open(struct conn *conn)
@@ -901,6 +939,11 @@ struct spool *conn_spool(struct conn *conn)
 struct outbox *conn_outbox(struct conn *conn)
 {
 	return conn->outbox;
+}
+
+struct cursors *conn_cursors(struct conn *conn)
+{
+	return conn->cursors;
 }
 
 enum conn_state conn_state(const struct conn *conn)

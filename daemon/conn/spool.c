@@ -11,7 +11,12 @@
 
 #include "base/loop.h"
 
-enum { BLOCK_MAX = 1024 * 1024 };
+enum {
+	BLOCK_MAX = 1024 * 1024,
+	BLOCKS_MAX = 1024, /* about; each may be a mapping, of which a process has some ten thousand */
+};
+
+#define PREFIX "spool."
 
 struct spool {
 	struct records records;
@@ -23,6 +28,7 @@ struct spool {
 	struct list pool_link;
 	struct record *newest; /* the newest message, in newest_block */
 	struct block *newest_block;
+	uint32_t marks; /* behind it */
 	bool full;
 	uint64_t dropped_messages, dropped_bytes;
 	uint64_t counted; /* messages with lower numbers have been counted as dropped, or never will be */
@@ -32,9 +38,9 @@ static void check_eased(struct spool *spool);
 
 static size_t block_max_for(uint64_t keep_bytes)
 {
-	uint64_t size = keep_bytes / 8;
+	uint64_t size = keep_bytes / 8, least = keep_bytes / BLOCKS_MAX;
 
-	return size < BLOCK_MAX ? size : BLOCK_MAX;
+	return size < BLOCK_MAX ? size : least > BLOCK_MAX ? least : BLOCK_MAX;
 }
 
 int spool_new(struct spool **ret, const struct spool_options *options, struct records_pool *pool,
@@ -301,7 +307,11 @@ int spool_append(struct spool *spool, const struct msg *msg)
 	if (is_message(record)) {
 		spool->newest = record;
 		spool->newest_block = list_last(&spool->records.blocks, struct block, link);
+		spool->marks = 0;
+	} else {
+		spool->marks++;
 	}
+	records_publish(&spool->records, record);
 	if (!list_empty(&spool->waiting))
 		wake_waiting(spool);
 	return spool->full ? SPOOL_FULL : SPOOL_OK;
@@ -362,6 +372,7 @@ static struct position newest_position(const struct spool *spool)
 		.block = block,
 		.offset = block ? block->used : 0,
 		.seq = spool->records.next_seq,
+		.marks = spool->marks,
 	};
 }
 
@@ -436,7 +447,8 @@ void cursor_to_newest(struct cursor *cursor)
 	check_eased(cursor->spool);
 }
 
-/* Step over the seam between two blocks, and out of the empty log that a cursor may have begun in. */
+/* Step over the seam between two blocks, and out of the empty log that a cursor may have begun in; but
+ * not over a gap in the numbers, which somebody has to be told of. */
 static void settle(const struct spool *spool, struct position *at)
 {
 	if (!at->block) {
@@ -446,18 +458,44 @@ static void settle(const struct spool *spool, struct position *at)
 	while (at->block && at->offset == at->block->used) {
 		struct block *next = records_after(&spool->records, at->block);
 
-		if (!next)
+		if (!next || next->first_seq > at->seq)
 			return;
 		at->block = next;
 		at->offset = 0;
 	}
 }
 
+/* At the end of a block behind which messages are absent (no file for them, a file that was cut)? */
+static struct block *behind_gap(const struct spool *spool, const struct position *at)
+{
+	if (!at->block || at->offset < at->block->used)
+		return NULL;
+	return records_after(&spool->records, at->block); /* which settle() did not step into */
+}
+
 static void step(struct position *at, const struct record *record)
 {
 	at->offset += record_size(record->len);
-	if (is_message(record))
+	at->marks++;
+	if (is_message(record)) {
 		at->seq++;
+		at->marks = 0;
+	}
+}
+
+/* The messages from AT to number SEQ are absent. */
+static void cross_gap(struct cursor *cursor, uint64_t seq, struct block *block)
+{
+	struct spool *spool = cursor->spool;
+	uint64_t from = cursor->at.seq > spool->counted ? cursor->at.seq : spool->counted;
+	uint64_t messages = seq - cursor->at.seq;
+
+	if (from < seq) {
+		spool->dropped_messages += seq - from;
+		spool->counted = seq;
+	}
+	cursor->at = (struct position){.block = block, .seq = seq};
+	cursor_missed(cursor, messages, 0);
 }
 
 /* What is older than keep-age is as good as gone, though its block still stands. */
@@ -489,8 +527,16 @@ static void skip_aged(struct cursor *cursor)
 
 struct position cursor_start(struct cursor *cursor)
 {
-	if (cursor->spool->options.keep_age_ms)
-		skip_aged(cursor);
+	struct block *next;
+
+	do {
+		if (cursor->spool->options.keep_age_ms)
+			skip_aged(cursor);
+		settle(cursor->spool, &cursor->at);
+		next = behind_gap(cursor->spool, &cursor->at);
+		if (next)
+			cross_gap(cursor, next->first_seq, next);
+	} while (next);
 	return cursor->at;
 }
 
@@ -518,7 +564,7 @@ bool cursor_at_end(const struct cursor *cursor)
 	struct position at = cursor->at;
 
 	settle(cursor->spool, &at);
-	return !at.block || at.offset == at.block->used;
+	return !at.block || (at.offset == at.block->used && !behind_gap(cursor->spool, &at));
 }
 
 void cursor_wait(struct cursor *cursor)
@@ -537,6 +583,122 @@ void cursor_lose(struct cursor *cursor, const struct msg *msg)
 uint64_t cursor_behind(const struct cursor *cursor)
 {
 	return cursor->spool->records.next_seq - cursor->at.seq;
+}
+
+/* --- places --------------------------------------------------------------------------------- */
+
+/* Behind message number SEQ - 1 if that is there; else ahead of the first one after it. */
+static void seek_seq(struct cursor *cursor, uint64_t seq)
+{
+	struct spool *spool = cursor->spool;
+	struct position *at = &cursor->at;
+	const struct record *record;
+
+	*at = oldest_position(spool);
+	while (at->block && at->seq + at->block->messages < seq) {
+		struct block *next = records_after(&spool->records, at->block);
+
+		if (!next || next->first_seq > seq)
+			break;
+		*at = (struct position){.block = next, .seq = next->first_seq};
+	}
+	while (at->seq < seq && at->block && (record = block_record(at->block, at->offset)))
+		step(at, record);
+	if (at->seq < seq)
+		at->seq = seq; /* in a gap: so much of it is known */
+}
+
+static void seek_last(struct cursor *cursor, uint64_t messages)
+{
+	struct spool *spool = cursor->spool;
+	const struct block *oldest = records_oldest(&spool->records);
+	uint64_t end = spool->records.next_seq, first = oldest ? oldest->first_seq : end;
+
+	seek_seq(cursor, end - first > messages ? end - messages : first);
+}
+
+static void seek_since(struct cursor *cursor, uint64_t wall_us)
+{
+	struct spool *spool = cursor->spool;
+	struct position *at = &cursor->at;
+	const struct record *record;
+	struct block *next;
+
+	*at = oldest_position(spool);
+	while (at->block && (next = records_after(&spool->records, at->block)) &&
+	       block_record(next, 0) && block_record(next, 0)->stamp < wall_us)
+		*at = (struct position){.block = next, .seq = next->first_seq};
+	while (at->block && (record = block_record(at->block, at->offset)) && record->stamp < wall_us)
+		step(at, record);
+}
+
+/* What comes before the oldest that is there is missed, once: like a block dropped under the cursor. */
+void cursor_seek(struct cursor *cursor, enum cursor_seek to, uint64_t number, uint32_t marks)
+{
+	struct spool *spool = cursor->spool;
+	const struct block *oldest = records_oldest(&spool->records);
+	uint64_t first = oldest ? oldest->first_seq : spool->records.next_seq;
+	const struct record *record;
+
+	if (to == SEEK_LAST) {
+		seek_last(cursor, number);
+	} else if (to == SEEK_SINCE) {
+		seek_since(cursor, number);
+	} else if (number < first) {
+		cursor->at = (struct position){.seq = number};
+		cross_gap(cursor, first, records_oldest(&spool->records));
+	} else {
+		seek_seq(cursor, number);
+		for (uint32_t i = cursor->at.marks; i < marks; i++) {
+			settle(spool, &cursor->at);
+			record = cursor->at.block ? block_record(cursor->at.block, cursor->at.offset) : NULL;
+			if (!record || is_message(record))
+				break;
+			step(&cursor->at, record);
+		}
+	}
+	check_eased(spool);
+}
+
+/* --- across restarts ------------------------------------------------------------------------ */
+
+static void find_newest(struct spool *spool)
+{
+	struct block *block;
+
+	list_for_each(block, &spool->records.blocks, link) {
+		struct record *record;
+
+		for (size_t offset = 0; (record = block_record(block, offset));
+		     offset += record_size(record->len)) {
+			spool->marks++;
+			if (!is_message(record))
+				continue;
+			spool->marks = 0;
+			spool->newest = record;
+			spool->newest_block = block;
+		}
+	}
+}
+
+int spool_set_store(struct spool *spool, struct store *store, bool take_up, struct records_found *ret)
+{
+	int r;
+
+	records_set_store(&spool->records, store, PREFIX, 0);
+	if (!take_up)
+		return 0;
+	r = records_load(&spool->records, ret);
+	if (r < 0)
+		return r;
+	find_newest(spool);
+	place_cursors(spool);
+	return 0;
+}
+
+void spool_skip_to(struct spool *spool, uint64_t seq)
+{
+	records_skip_to(&spool->records, seq);
 }
 
 struct block *cursor_hold(const struct position *after)

@@ -107,6 +107,7 @@ struct fifo_out {
 	struct event *left; /* the last reader has */
 	struct arrival arrival;
 	struct outlet *outlet;
+	struct mark_holder place; /* of its reader, across restarts */
 };
 
 static bool has_reader(const struct fifo_out *fifo)
@@ -178,6 +179,24 @@ static int open_held(int dirfd, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Where the reader of an earlier daemon, or of an earlier configuration, has stopped. */
+static int find_place(struct fifo_out *fifo, struct conn *conn, struct outlet_options *options)
+{
+	struct cursors *cursors = conn_cursors(conn);
+	struct mark *mark = cursors_find(cursors, MARK_READER, "out");
+	int r = mark ? 0 : cursors_add(cursors, MARK_READER, "out", &mark);
+
+	if (r < 0)
+		return r;
+	mark_hold(mark, &fifo->place, 0);
+	options->holder = &fifo->place;
+	options->seeks = true;
+	options->seek = SEEK_SEQ;
+	options->number = mark->seq;
+	options->marks = mark->marks;
+	return 0;
+}
+
 static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct conn *conn,
 		     const struct endpoint_options *options)
 {
@@ -194,9 +213,13 @@ static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct co
 	/* A pipe that still holds more than a page keeps its size, and one by one still holds. */
 	if (!options->batch)
 		fcntl(fifo->fd, F_SETPIPE_SZ, ONE_PAGE);
-	r = outlet_new(&fifo->outlet, fifo->fd, conn, &outlet_options, &outlet_events, fifo);
+	r = find_place(fifo, conn, &outlet_options);
+	if (r == 0)
+		r = outlet_new(&fifo->outlet, fifo->fd, conn, &outlet_options, &outlet_events, fifo);
 	if (r < 0)
 		return r;
+	if (residue(fifo) > 0)
+		outlet_adopt(fifo->outlet, residue(fifo));
 	r = arrivals_watch(arrivals, &fifo->arrival, fifo->fd, fifo_arrival_opened, fifo);
 	if (r < 0)
 		return r;
@@ -239,7 +262,10 @@ struct fifo_out *fifo_out_free(struct fifo_out *fifo)
 	if (fifo->left)
 		event_free(fifo->left);
 	arrivals_forget(&fifo->arrival);
+	if (fifo->outlet) /* it may have read more than we have been told */
+		outlet_reader_left(fifo->outlet, residue(fifo));
 	fifo->outlet = outlet_free(fifo->outlet);
+	mark_release(&fifo->place);
 	if (fifo->fd >= 0)
 		close(fifo->fd);
 	free(fifo);

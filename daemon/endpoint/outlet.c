@@ -7,6 +7,7 @@
 #include "endpoint/outlet.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -16,6 +17,7 @@
 #include <event2/event.h>
 
 #include "base/loop.h"
+#include "endpoint/receipts.h"
 
 enum {
 	COPY_MAX = 16 * 1024,            /* larger bodies are not copied */
@@ -44,7 +46,8 @@ struct outlet {
 	bool unsure; /* one by one: whether the pipe is empty */
 	bool started, absent, blocked, finishing, over;
 	int error;
-	uint64_t delivered;
+	uint64_t delivered; /* messages */
+	uint64_t written;   /* bytes */
 	const struct outlet_events *events;
 	void *owner;
 };
@@ -66,6 +69,22 @@ static void end(struct outlet *outlet, int error)
 	outlet->over = true;
 	outlet->error = error;
 	loop_later(&outlet->run);
+}
+
+/* All before the cursor has gone out wholly: a later reader begins there. */
+static void save_at(struct outlet *outlet, uint64_t written)
+{
+	const struct position *at = &outlet->cursor.at;
+
+	if (outlet->options.receipts)
+		receipts_note(outlet->options.receipts, written, at);
+	else if (outlet->options.holder && outlet->options.holder->mark)
+		mark_commit(outlet->options.holder->mark, at->seq, at->marks);
+}
+
+static void save(struct outlet *outlet)
+{
+	save_at(outlet, outlet->written);
 }
 
 /* --- one record ----------------------------------------------------------------------------- */
@@ -106,6 +125,7 @@ static void record_done(struct outlet *outlet)
 	bool counted = outlet->counts;
 
 	release_record(outlet);
+	save(outlet);
 	if (counted && ++outlet->delivered == outlet->options.count)
 		end(outlet, 0);
 }
@@ -118,8 +138,10 @@ static ssize_t write_some(struct outlet *outlet, const struct iovec *iov, int n)
 	do {
 		written = writev(outlet->fd, iov, n);
 	} while (written < 0 && errno == EINTR);
-	if (written >= 0)
+	if (written >= 0) {
+		outlet->written += (size_t)written;
 		return written;
+	}
 	if (errno == EAGAIN)
 		return 0;
 	/* A FIFO whose reader has just gone: its owner is told by the edge that comes with it. */
@@ -195,6 +217,7 @@ static bool next_record(struct outlet *outlet)
 			cursor_lose(&outlet->cursor, &msg);
 	}
 	cursor_commit(&outlet->cursor, &at);
+	save(outlet);
 	return false;
 }
 
@@ -318,10 +341,10 @@ static void settle_short_write(struct outlet *outlet, const struct batch *batch,
 		}
 		before = at;
 	}
+	cursor_commit(&outlet->cursor, &before);
+	save_at(outlet, outlet->written - (written - offset));
 	if (offset < written)
 		begin_record(outlet, &msg, &parts, &at, written - offset);
-	else
-		cursor_commit(&outlet->cursor, &before);
 	outlet->blocked = true;
 }
 
@@ -335,6 +358,7 @@ static bool write_batch(struct outlet *outlet)
 	fill_batch(outlet, &batch);
 	if (batch.len == 0) {
 		cursor_commit(&outlet->cursor, &batch.end);
+		save(outlet);
 		return next_record(outlet) && continue_record(outlet);
 	}
 	iov = (struct iovec){loop_write_scratch(), batch.len};
@@ -346,6 +370,7 @@ static bool write_batch(struct outlet *outlet)
 		return false;
 	}
 	cursor_commit(&outlet->cursor, &batch.end);
+	save(outlet);
 	outlet->delivered += batch.messages;
 	if (outlet->options.count && outlet->delivered >= outlet->options.count)
 		end(outlet, 0);
@@ -386,11 +411,20 @@ static bool pump_once(struct outlet *outlet)
 	return write_batch(outlet);
 }
 
+/* Is the reader's place kept for a time after ours? */
+static bool lasts(const struct outlet *outlet)
+{
+	const struct mark_holder *holder = outlet->options.holder;
+
+	return holder && holder->mark && holder->mark->file.at;
+}
+
 /* The record is in the pipe and not read yet, as far as we know, and no other waits for its place: then
- * it need not wake us when it is read.  That is looked up when the next one comes. */
+ * it need not wake us when it is read.  That is looked up when the next one comes; unless a crash in
+ * between would have it read twice. */
 static bool rests(const struct outlet *outlet)
 {
-	return outlet->options.one_by_one && outlet->in_record &&
+	return !lasts(outlet) && outlet->options.one_by_one && outlet->in_record &&
 	       outlet->done == parts_len(&outlet->parts) && cursor_at_end(&outlet->cursor);
 }
 
@@ -451,6 +485,8 @@ static void outlet_cursor_jumped(void *owner, uint64_t messages)
 {
 	struct outlet *outlet = owner;
 
+	if (!outlet->in_record && !outlet->options.receipts)
+		save(outlet);
 	if (outlet->events->missed)
 		outlet->events->missed(outlet->owner, messages);
 }
@@ -474,6 +510,8 @@ int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outl
 		    outlet_cursor_ready, outlet);
 	outlet->cursor.jumped = outlet_cursor_jumped;
 	outlet->cursor.live = !options->is_fifo;
+	if (options->seeks)
+		cursor_seek(&outlet->cursor, options->seek, options->number, options->marks);
 	outlet->writable = event_new(loop_base(), fd, EV_WRITE | EV_ET, outlet_on_writable, outlet);
 	if (!outlet->writable) {
 		outlet_free(outlet);
@@ -528,6 +566,17 @@ bool outlet_reader_left(struct outlet *outlet, size_t residue)
 		return false; /* the next reader finds it in the pipe */
 	outlet->done = 0;
 	return true;
+}
+
+void outlet_adopt(struct outlet *outlet, size_t residue)
+{
+	if (!outlet->options.one_by_one || residue > PIPE_BUF || !next_record(outlet))
+		return;
+	if (residue <= parts_len(&outlet->parts) && parts_len(&outlet->parts) <= PIPE_BUF) {
+		outlet->done = parts_len(&outlet->parts);
+		return;
+	}
+	/* It begins with this one once more. */
 }
 
 void outlet_finish(struct outlet *outlet)

@@ -13,6 +13,7 @@
 #include "conn/conn.h"
 
 struct outlet;
+struct receipts;
 
 struct outlet_events {
 	/* The peer has gone (EPIPE, ECONNRESET), or the count is reached (error 0).  From a clean stack;
@@ -26,6 +27,15 @@ struct outlet_options {
 	enum framing framing;
 	enum msg_kind type;
 	enum cursor_from from;
+	/* Or, with `seeks`: where these say (cursor_seek()). */
+	bool seeks;
+	enum cursor_seek seek;
+	uint64_t number;
+	uint32_t marks;
+	/* Where the reader's place is kept: what has gone out wholly is committed there at once, or, with
+	 * RECEIPTS, when he says so.  Not owned, either may be NULL. */
+	struct mark_holder *holder;
+	struct receipts *receipts;
 	const char *label; /* "out", "sock", "recv" */
 	/* The descriptor is a FIFO's: that its reader has gone is not the end.  The owner watches for
 	 * readers who come and go: outlet_set_present(), outlet_reader_left(). */
@@ -49,6 +59,11 @@ void outlet_set_present(struct outlet *outlet, bool present);
 /* One by one: the last reader has gone with RESIDUE bytes left in the pipe.  True: he had read a part
  * of a record; it will be written again, whole, to the next one, so empty the pipe now. */
 bool outlet_reader_left(struct outlet *outlet, size_t residue);
+
+/* One by one, at the start: RESIDUE bytes of an earlier daemon are in the pipe, and somebody has it open:
+ * then the record that was in it is there already.  (One longer than a page may be there in part; it will be written
+ * again.) */
+void outlet_adopt(struct outlet *outlet, size_t residue);
 
 /* Call `ended` (error 0) as soon as all is written: nothing more will come. */
 void outlet_finish(struct outlet *outlet);

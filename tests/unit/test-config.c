@@ -410,7 +410,7 @@ static void test_unknown(void)
 	refuses("colour", "x", "unknown key 'colour'\n");
 	refuses("", "x", "unknown key ''\n");
 	refuses("a-key-of-more-than-any-length-that-there-is-in-the-table", "x", "unknown key");
-	refuses("persist", "yes", "key 'persist' is not supported by this version");
+	refuses("resend", "yes", "key 'resend' is not supported by this version");
 	refuses("compress", "no", "key 'compress' is not supported by this version");
 	refuses("memory", "1G", "key 'memory' belongs into section [daemon]");
 }
