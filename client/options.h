@@ -26,6 +26,7 @@ enum { /* a set of commands */
 	FOR_RELOAD = 1 << 12,
 	FOR_STOP = 1 << 13,
 	FOR_CHECK = 1 << 14,
+	FOR_CURSOR = 1 << 15,
 	FOR_SETTINGS = FOR_OPEN | FOR_CAT | FOR_EXEC, /* take the keys of the configuration */
 };
 
@@ -36,9 +37,9 @@ struct setting {
 
 struct options { /* strings are argv's */
 	const char *runtime_dir, *config;
-	bool help, version, json, stamp, no_daemon, no_queue, stay_open, follow;
-	const char *framing, *type, *until;
-	uint64_t count;                /* 0: no limit */
+	bool help, version, json, stamp, no_daemon, no_queue, stay_open, follow, no_follow, strict;
+	const char *framing, *type, *until, *cursor, *since;
+	uint64_t count, last;          /* 0: no limit; not said */
 	int64_t timeout_ms, quiet_ms;  /* -1: not said */
 	struct setting *settings;
 	size_t settings_n;

@@ -308,10 +308,19 @@ int cursors_set_store(struct cursors *cursors, struct store *store, bool take_up
 
 /* --- one ------------------------------------------------------------------------------------ */
 
-void mark_hold(struct mark *mark, struct mark_holder *holder, int pid)
+bool mark_is_held(struct mark *mark)
+{
+	struct mark_holder *holder = mark->holder;
+
+	if (holder && holder->still_there && !holder->still_there(holder->owner))
+		mark_release(holder);
+	return mark->holder != NULL;
+}
+
+void mark_hold(struct mark *mark, struct mark_holder *holder)
 {
 	mark->holder = holder;
-	*holder = (struct mark_holder){.mark = mark, .pid = pid};
+	holder->mark = mark;
 	stand_no_more(mark);
 }
 
@@ -321,7 +330,7 @@ void mark_release(struct mark_holder *holder)
 
 	if (!mark)
 		return;
-	*holder = (struct mark_holder){0};
+	holder->mark = NULL;
 	mark->holder = NULL;
 	stand(mark);
 }

@@ -23,10 +23,13 @@ enum mark_kind { MARK_NAMED, MARK_READER };
 
 struct cursors; /* of one connection */
 
-/* Somebody who reads from a mark; embedded in him, zeroed. */
+/* Somebody who reads from a mark; embedded in him. */
 struct mark_holder {
 	struct mark *mark; /* NULL: none, or it has gone with its connection */
 	int pid;           /* for status; 0: none */
+	/* Has he perhaps left, and nobody has noticed yet?  NULL: he never does. */
+	bool (*still_there)(void *owner);
+	void *owner;
 };
 
 struct mark {
@@ -57,8 +60,9 @@ int cursors_add(struct cursors *cursors, enum mark_kind kind, const char *name, 
 void cursors_remove(struct mark *mark); /* nobody may hold it */
 struct mark *cursors_next(struct cursors *cursors, const struct mark *mark); /* NULL: the first */
 
+bool mark_is_held(struct mark *mark); /* who has left lets go of it now */
 /* HOLDER reads from MARK from now on, which nobody else may hold. */
-void mark_hold(struct mark *mark, struct mark_holder *holder, int pid);
+void mark_hold(struct mark *mark, struct mark_holder *holder);
 void mark_release(struct mark_holder *holder);
 
 /* What is before this has been read: it is so even after a crash. */

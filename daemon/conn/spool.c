@@ -608,6 +608,22 @@ static void seek_seq(struct cursor *cursor, uint64_t seq)
 		at->seq = seq; /* in a gap: so much of it is known */
 }
 
+/* Those that stand before the next message, up to so many behind the one before it. */
+static void skip_marks(struct cursor *cursor, uint32_t marks)
+{
+	struct position *at = &cursor->at;
+
+	while (at->marks < marks) {
+		const struct record *record;
+
+		settle(cursor->spool, at);
+		record = at->block ? block_record(at->block, at->offset) : NULL;
+		if (!record || is_message(record))
+			return;
+		step(at, record);
+	}
+}
+
 static void seek_last(struct cursor *cursor, uint64_t messages)
 {
 	struct spool *spool = cursor->spool;
@@ -615,6 +631,7 @@ static void seek_last(struct cursor *cursor, uint64_t messages)
 	uint64_t end = spool->records.next_seq, first = oldest ? oldest->first_seq : end;
 
 	seek_seq(cursor, end - first > messages ? end - messages : first);
+	skip_marks(cursor, UINT32_MAX);
 }
 
 static void seek_since(struct cursor *cursor, uint64_t wall_us)
@@ -638,7 +655,6 @@ void cursor_seek(struct cursor *cursor, enum cursor_seek to, uint64_t number, ui
 	struct spool *spool = cursor->spool;
 	const struct block *oldest = records_oldest(&spool->records);
 	uint64_t first = oldest ? oldest->first_seq : spool->records.next_seq;
-	const struct record *record;
 
 	if (to == SEEK_LAST) {
 		seek_last(cursor, number);
@@ -649,13 +665,7 @@ void cursor_seek(struct cursor *cursor, enum cursor_seek to, uint64_t number, ui
 		cross_gap(cursor, first, records_oldest(&spool->records));
 	} else {
 		seek_seq(cursor, number);
-		for (uint32_t i = cursor->at.marks; i < marks; i++) {
-			settle(spool, &cursor->at);
-			record = cursor->at.block ? block_record(cursor->at.block, cursor->at.offset) : NULL;
-			if (!record || is_message(record))
-				break;
-			step(&cursor->at, record);
-		}
+		skip_marks(cursor, marks);
 	}
 	check_eased(spool);
 }

@@ -188,7 +188,7 @@ static int find_place(struct fifo_out *fifo, struct conn *conn, struct outlet_op
 
 	if (r < 0)
 		return r;
-	mark_hold(mark, &fifo->place, 0);
+	mark_hold(mark, &fifo->place);
 	options->holder = &fifo->place;
 	options->seeks = true;
 	options->seek = SEEK_SEQ;

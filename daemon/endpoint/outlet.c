@@ -586,6 +586,15 @@ void outlet_finish(struct outlet *outlet)
 		loop_later(&outlet->run);
 }
 
+void outlet_finish_here(struct outlet *outlet)
+{
+	uint64_t *count = &outlet->options.count, here = outlet->delivered + outlet_behind(outlet);
+
+	if (here > 0 && (*count == 0 || *count > here))
+		*count = here;
+	outlet_finish(outlet);
+}
+
 /* What was read out of the pipe is not behind, though nobody has looked yet. */
 uint64_t outlet_behind(const struct outlet *outlet)
 {

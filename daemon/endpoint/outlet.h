@@ -67,6 +67,8 @@ void outlet_adopt(struct outlet *outlet, size_t residue);
 
 /* Call `ended` (error 0) as soon as all is written: nothing more will come. */
 void outlet_finish(struct outlet *outlet);
+/* ... and write only what is there now. */
+void outlet_finish_here(struct outlet *outlet);
 
 uint64_t outlet_behind(const struct outlet *outlet); /* messages */
 uint64_t outlet_missed(const struct outlet *outlet);
