@@ -60,6 +60,7 @@ static struct block *take_oldest(struct records *records)
 
 	list_remove(&block->link);
 	records->bytes -= block->size;
+	records->pooled -= block->pool ? block->size : 0;
 	end_file(block);
 	return block;
 }
@@ -180,6 +181,7 @@ static int add_block(struct records *records, size_t bytes, size_t need)
 		end_records(records, before);
 	list_append(&records->blocks, &block->link);
 	records->bytes += block->size;
+	records->pooled += block->pool ? block->size : 0;
 	return 0;
 }
 

@@ -62,7 +62,8 @@ struct records {
 	struct list blocks;
 	struct block *spare;  /* the last block given up, for the next one needed */
 	size_t block_max;
-	uint64_t bytes;       /* of the blocks on the list */
+	uint64_t bytes;       /* of the blocks on the list ... */
+	uint64_t pooled;      /* ... and of those of them that count for the pool */
 	uint64_t next_seq;    /* number of the next message; counted from 0 */
 	struct records_pool *pool; /* or NULL; blocks in files do not count */
 	struct store *store; /* where the files are; NULL: there are none */

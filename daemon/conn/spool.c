@@ -214,8 +214,8 @@ static bool take_from_the_largest(struct spool *spool)
 	struct spool *candidate, *largest = NULL;
 
 	list_for_each(candidate, &spool->records.pool->spools, pool_link)
-		if (records_oldest(&candidate->records) &&
-		    (!largest || candidate->records.bytes > largest->records.bytes))
+		if (candidate->records.pooled > 0 &&
+		    (!largest || candidate->records.pooled > largest->records.pooled))
 			largest = candidate;
 	if (!largest)
 		return false;

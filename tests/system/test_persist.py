@@ -492,6 +492,12 @@ def test_last_and_since(daemon, server):
     assert recv(daemon, "--since", "1h", "--no-follow") == numbers(0, 5)
     assert recv(daemon, "--since", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60)),
                 "--no-follow") == []
+    now = time.localtime()
+    for when in ("@0", "1d", "3600s", time.strftime("%Y-%m-%d", now), time.strftime("%Y-%m-%dT00:00", now),
+                 time.strftime("%Y-%m-%d 00:00:00.000", now), "00:00"):
+        assert recv(daemon, "--since", when, "--no-follow") == numbers(0, 5), when
+    for when in ("", "10", "1x", "@", "2026-13-01", "25:00", "10:00:00Y", "yesterday"):
+        recv(daemon, "--since", when, code=USAGE)
     child = daemon.spawn_client("recv", "a", "--last", "1", "-n", "2")
     eventually(lambda: daemon.readers("a", "recv"))
     session.send("next")
