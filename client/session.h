@@ -37,7 +37,8 @@ int session_ask(struct session *session, const struct place *place, struct reque
 
 /* Say a short line to the daemon, without waiting.  -EAGAIN: it does not listen now; or another -errno. */
 int session_say(struct session *session, const char *line);
-/* Nothing more will be said: wait until the daemon has heard all, and has left.  False: it did not in time. */
+/* Nothing more will be said: wait until the daemon has heard all, and has left.  False: it did not in
+ * time. */
 bool session_part(struct session *session, const struct deadline *deadline);
 
 /* What has come, without waiting: bytes, 0 at the end, -EAGAIN or another -errno. */

@@ -1,10 +1,11 @@
 /* blockfile - a block of records as a file: how it is laid out, made, read back and checked.
  *
  * All numbers are in the machine's byte order; another one is another version.  First a head of 64
- * bytes: magic, version, size of the head, bytes for records, number of the first message, number of the
- * file, bytes used, a check of the first six.  Then records (records.h) as they are in memory.  Each bears a check of its
- * own over head and payload, its place and the file's number; `used` is moved behind a record when
- * that is whole.  So what kill -9 leaves is whole; what a power cut leaves is cut at the first record that is not. */
+ * bytes: magic, version, size of the head, bytes for records, number of the first message, number of
+ * the file, bytes used, a check of the first six.  Then records (records.h) as they are in memory.  Each
+ * bears a check of its own over head and payload, its place and the file's number; `used` is moved behind
+ * a record when that is whole.  So what kill -9 leaves is whole; what a power cut leaves is cut at the
+ * first record that is not. */
 #ifndef CONN_BLOCKFILE_H
 #define CONN_BLOCKFILE_H
 

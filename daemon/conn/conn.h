@@ -70,8 +70,8 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 	     struct records_pool *pool);
 struct conn *conn_free(struct conn *conn); /* at once, without a Close */
 
-/* With `persist`: keep messages and places of readers below STATE_FD (negative: the errno why there is no state
- * directory), and take up what lies there.  Before anything reads or opens it; again after
+/* With `persist`: keep messages and places of readers below STATE_FD (negative: the errno why there is
+ * no state directory), and take up what lies there.  Before anything reads or opens it; again after
  * conn_set_options(), for one that did not persist.  What fails is in the log. */
 void conn_persist(struct conn *conn, int state_fd);
 void conn_forget(struct conn *conn); /* remove what is there when the conn is freed */

@@ -48,8 +48,8 @@ struct mark {
 int cursors_new(struct cursors **ret, struct spool *spool);
 struct cursors *cursors_free(struct cursors *cursors); /* holders are let go of; the files stay */
 
-/* Keep them in STORE from now on (NULL: no longer); TAKE_UP: and first take up those that lie there. The spool
- * must have been taken up before.  -errno: some of them could not be read. */
+/* Keep them in STORE from now on (NULL: no longer); TAKE_UP: and first take up those that lie there.
+ * The spool must have been taken up before.  -errno: some of them could not be read. */
 int cursors_set_store(struct cursors *cursors, struct store *store, bool take_up);
 
 bool cursors_name_valid(const char *name);

@@ -28,7 +28,8 @@ void durable_init(struct durable *durable, char *name, struct spool *spool, stru
 
 /* --- what was found ------------------------------------------------------------------------- */
 
-static void tell_found(const struct durable *durable, const struct records_found *found, const char *what)
+static void tell_found(const struct durable *durable, const struct records_found *found,
+		       const char *what)
 {
 	const char *name = durable->name;
 

@@ -29,8 +29,8 @@ void durable_init(struct durable *durable, char *name, struct spool *spool, stru
 
 /* From now on, in directory NAME below STATE_FD (a negative one: the errno why there is none).  What
  * lies there is taken up if nothing has been received or queued yet; else it is moved out of the way.
- * *RET_LOST: outgoing messages of which nobody knows whether they have arrived.  What fails is in the log, and the
- * connection works without. */
+ * *RET_LOST: outgoing messages of which nobody knows whether they have arrived.  What fails is in the
+ * log, and the connection works without. */
 void durable_start(struct durable *durable, int state_fd, struct outbox_loss *ret_lost);
 void durable_stop(struct durable *durable); /* what comes is kept in memory */
 void durable_forget(struct durable *durable); /* remove all of it at the end */

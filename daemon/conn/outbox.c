@@ -118,8 +118,8 @@ static void settle(const struct outbox *outbox, struct place *place)
 	}
 }
 
-/* The record at PLACE, which is moved to it; or NULL.  Those released lie ahead of all others, but for what a
- * power cut may have left. */
+/* The record at PLACE, which is moved to it; or NULL.  Those released lie ahead of all others, but for
+ * what a power cut may have left. */
 static struct record *record_at(const struct outbox *outbox, struct place *place)
 {
 	struct record *record;

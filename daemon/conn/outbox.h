@@ -53,8 +53,8 @@ int outbox_put(struct outbox *outbox, const struct msg *msg, struct outbox_waite
 void outbox_forget(struct outbox_waiter *waiter);
 
 /* Keep what comes from now on in files of STORE (NULL: no longer).  TAKE_UP: and first take up what waits
- * there; only while nothing else does.  *RET_LOST had been taken, but not released.  -errno of that: then nothing is
- * kept in files. */
+ * there; only while nothing else does.  *RET_LOST had been taken, but not released.  -errno of that:
+ * then nothing is kept in files. */
 int outbox_set_store(struct outbox *outbox, struct store *store, bool take_up,
 		     struct records_found *ret, struct outbox_loss *ret_lost);
 

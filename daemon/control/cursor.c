@@ -26,7 +26,8 @@ static int need_idle(struct request *request, struct mark *mark)
 }
 
 /* 1, 0 refused, -errno.  MAKE: what is not there is made. */
-static int find(struct request *request, struct conn *conn, const char *name, bool make, struct mark **ret)
+static int find(struct request *request, struct conn *conn, const char *name, bool make,
+		struct mark **ret)
 {
 	struct cursors *cursors = conn_cursors(conn);
 	int r;

@@ -5,8 +5,8 @@
 #include "control/flow.h"
 #include "control/request.h"
 
-/* Where the stream shall begin, and whether it ends with what is there: "cursor", "last", "since", "follow" of
- * the line, into OPTIONS.  1; 0: it was refused, and the client has been told; -errno. */
+/* Where the stream shall begin, and whether it ends with what is there: "cursor", "last", "since",
+ * "follow" of the line, into OPTIONS.  1; 0: it was refused, and the client has been told; -errno. */
 int cursor_place(struct request *request, struct conn *conn, struct flow_options *options);
 
 int verb_cursor(struct request *request);

@@ -29,9 +29,9 @@
  * The client closes the control connection when it has both.
  *
  * A client that reads by a cursor tells on the control connection how many bytes of the stream it has
- * really passed on, {"commit":BYTES} on a line: the cursor then stands behind the last record that is whole in
- * these.  It may do so until it closes the control connection, which, when it half-closes it, the daemon does once it
- * has heard all.
+ * really passed on, {"commit":BYTES} on a line: the cursor then stands behind the last record that is
+ * whole in these.  It may do so until it closes the control connection; when it half-closes that, the
+ * daemon closes it once it has heard all.
  *
  * So standard output is copied from a descriptor that carries messages alone, and what must be told
  * beside them has its own way.  When the client closes the control connection, all that belongs to the

@@ -61,8 +61,8 @@ void outlet_set_present(struct outlet *outlet, bool present);
 bool outlet_reader_left(struct outlet *outlet, size_t residue);
 
 /* One by one, at the start: RESIDUE bytes of an earlier daemon are in the pipe, and somebody has it open:
- * then the record that was in it is there already.  (One longer than a page may be there in part; it will be written
- * again.) */
+ * then the record that was in it is there already.  (One longer than a page may be there in part; it
+ * will be written again.) */
 void outlet_adopt(struct outlet *outlet, size_t residue);
 
 /* Call `ended` (error 0) as soon as all is written: nothing more will come. */

@@ -173,7 +173,8 @@ static void put(struct kept *kept, uint32_t number, size_t len)
 
 static void put_mark(struct kept *kept)
 {
-	struct msg mark = {.kind = MSG_CLOSED, .code = 1001, .time_us = 5, .data = (uint8_t *)"why", .len = 3};
+	const uint8_t *why = (const uint8_t *)"why";
+	struct msg mark = {.kind = MSG_CLOSED, .code = 1001, .time_us = 5, .data = why, .len = 3};
 
 	CHECK(spool_append(kept->spool, &mark) >= 0);
 }

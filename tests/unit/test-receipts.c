@@ -1,5 +1,5 @@
-/* receipts: a place is committed when the reader has all bytes ahead of it, never sooner; however many are on their
- * way, the newest is exact. */
+/* receipts: a place is committed when the reader has all bytes ahead of it, never sooner; however many
+ * are on their way, the newest is exact. */
 #include "endpoint/receipts.h"
 
 #include "check.h"
