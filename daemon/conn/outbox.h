@@ -4,7 +4,9 @@
  * fill our memory.  So put() refuses when `queue` bytes are waiting, and wakes the refused writer once
  * there is room again.  Messages stay here until their last byte has been written to the socket: when
  * the link is lost, those of which no byte had left are sent on the next one.
- * Owned by one conn.  Does no I/O, never logs. */
+ * With a store it lies in files, and each message bears how far it has got: what was not given to the
+ * link when the daemon was killed is sent by the next one; what was given to it may have left, so it is
+ * sent again only if that is asked for, else counted.  Owned by one conn.  Never logs. */
 #ifndef CONN_OUTBOX_H
 #define CONN_OUTBOX_H
 
@@ -13,6 +15,7 @@
 
 #include "base/list.h"
 #include "base/msg.h"
+#include "conn/records.h"
 
 struct outbox;
 
@@ -50,8 +53,17 @@ void outbox_set_options(struct outbox *outbox, const struct outbox_options *opti
 int outbox_put(struct outbox *outbox, const struct msg *msg, struct outbox_waiter *waiter);
 void outbox_forget(struct outbox_waiter *waiter);
 
+/* Keep what comes from now on in files of STORE (NULL: no longer). */
+void outbox_set_store(struct outbox *outbox, struct store *store);
+/* And first take up what waits there; only if nothing was ever put here.  *RET_DOUBTFUL had been taken, but
+ * not released: with AGAIN it waits with the others, else it is removed.  -errno: nothing is kept in files. */
+int outbox_take_up(struct outbox *outbox, struct store *store, bool again, struct records_found *ret,
+		   struct outbox_loss *ret_doubtful);
+
 /* The oldest message that was not taken yet, or false.  The view is good until it is released. */
 bool outbox_next(struct outbox *outbox, struct msg *ret);
+/* It is about to be given to the link: not again after a crash, for some of it may have left. */
+void outbox_begin(struct outbox *outbox);
 /* It has been given to the link, where it covers these stream positions. */
 void outbox_take(struct outbox *outbox, uint64_t start, uint64_t end);
 /* The link has written so far: what is wholly out is released, and waiters are called if there is

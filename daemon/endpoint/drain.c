@@ -62,6 +62,7 @@ struct drain {
 	struct batch *served;
 	struct event *left; /* the last reader of served->fd has */
 	struct outlet *outlet;
+	struct mark_holder place; /* of its readers, across restarts */
 	struct orphan orphan[ORPHANS_MAX];
 	unsigned orphans;
 	struct timer rescue, retry;
@@ -285,10 +286,9 @@ static void serve_next(struct drain *drain)
 
 static int start(struct drain *drain, const struct endpoint_options *options)
 {
-	const struct outlet_options outlet_options = {
+	struct outlet_options outlet_options = {
 		.framing = (enum framing)options->framing,
 		.type = (enum msg_kind)conn_options(drain->conn)->type,
-		.from = CURSOR_RESUMED,
 		.label = "drain",
 		.is_fifo = true,
 		.one_by_one = true,
@@ -301,7 +301,11 @@ static int start(struct drain *drain, const struct endpoint_options *options)
 	if (r == 0)
 		r = timer_init(&drain->retry, drain_look, drain);
 	if (r == 0)
-		r = outlet_new(&drain->outlet, -1, drain->conn, &outlet_options, &outlet_events, drain);
+		r = cursors_hold_reader(conn_cursors(drain->conn), "drain", &drain->place);
+	if (r < 0)
+		return r;
+	outlet_options_resume(&outlet_options, &drain->place);
+	r = outlet_new(&drain->outlet, -1, drain->conn, &outlet_options, &outlet_events, drain);
 	if (r == 0)
 		r = file_make_fifo(drain->dirfd, DOOR_NAME, drain->grants, drain->n_grants);
 	if (r == 0)
@@ -350,6 +354,7 @@ struct drain *drain_free(struct drain *drain)
 	timer_done(&drain->rescue);
 	timer_done(&drain->retry);
 	drain->outlet = outlet_free(drain->outlet);
+	mark_release(&drain->place);
 	free(drain->grants);
 	free(drain);
 	return NULL;

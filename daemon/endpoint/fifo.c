@@ -105,6 +105,7 @@ struct fifo_out {
 	struct event *left; /* the last reader has */
 	struct arrival arrival;
 	struct outlet *outlet;
+	struct mark_holder place; /* of its reader, across restarts */
 };
 
 /* Both kinds of news lead here: that the last reader has left, and an arrival.  A
@@ -143,7 +144,6 @@ static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct co
 	struct outlet_options outlet_options = {
 		.framing = (enum framing)options->framing,
 		.type = (enum msg_kind)conn_options(conn)->type,
-		.from = CURSOR_OLDEST,
 		.label = "out",
 		.is_fifo = true,
 		.one_by_one = !options->batch,
@@ -153,9 +153,15 @@ static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct co
 	/* A pipe that still holds more than a page keeps its size, and one by one still holds. */
 	if (!options->batch)
 		fcntl(fifo->fd, F_SETPIPE_SZ, PIPE_ONE_PAGE);
+	r = cursors_hold_reader(conn_cursors(conn), "out", &fifo->place);
+	if (r < 0)
+		return r;
+	outlet_options_resume(&outlet_options, &fifo->place);
 	r = outlet_new(&fifo->outlet, fifo->fd, conn, &outlet_options, &outlet_events, fifo);
 	if (r < 0)
 		return r;
+	if (pipe_bytes(fifo->fd) > 0)
+		outlet_adopt(fifo->outlet, pipe_bytes(fifo->fd));
 	r = arrivals_watch(arrivals, &fifo->arrival, fifo->fd, fifo_arrival_opened, fifo);
 	if (r < 0)
 		return r;
@@ -198,7 +204,10 @@ struct fifo_out *fifo_out_free(struct fifo_out *fifo)
 	if (fifo->left)
 		event_free(fifo->left);
 	arrivals_forget(&fifo->arrival);
+	if (fifo->outlet) /* it may have read more than we have been told */
+		outlet_reader_left(fifo->outlet, pipe_bytes(fifo->fd));
 	fifo->outlet = outlet_free(fifo->outlet);
+	mark_release(&fifo->place);
 	if (fifo->fd >= 0)
 		close(fifo->fd);
 	free(fifo);

@@ -33,6 +33,7 @@ struct filelog {
 	size_t n_grants;
 	int fd;
 	struct cursor cursor;
+	struct mark_holder place; /* what is before it is in the file */
 	struct later write;
 	struct timer retry;
 	struct buf encoded;
@@ -233,6 +234,7 @@ static int write_once(struct filelog *filelog)
 	if (r < 0)
 		return r;
 	cursor_commit(&filelog->cursor, &at);
+	mark_commit(filelog->place.mark, at.seq, at.marks);
 	return iov.iov_len > 0 ? FILELOG_MORE : r;
 }
 
@@ -307,12 +309,15 @@ int filelog_new(struct filelog **ret, struct conn *conn, const struct endpoint_o
 	r = access_grants(access, ACCESS_OUTPUT, &filelog->grants, &filelog->n_grants);
 	if (r == 0)
 		r = timer_init(&filelog->retry, filelog_on_retry, filelog);
+	if (r == 0)
+		r = cursors_hold_reader(conn_cursors(conn), "file", &filelog->place);
 	if (r < 0) {
 		filelog_free(filelog);
 		return r;
 	}
-	cursor_open(&filelog->cursor, conn_spool(conn), CURSOR_RESUMED, "file", filelog_cursor_ready,
+	cursor_open(&filelog->cursor, conn_spool(conn), CURSOR_OLDEST, "file", filelog_cursor_ready,
 		    filelog);
+	cursor_seek(&filelog->cursor, SEEK_SEQ, filelog->place.mark->seq, filelog->place.mark->marks);
 	filelog->cursor.live = true;
 	loop_later(&filelog->write); /* so that it is there before the first message */
 	*ret = filelog;
@@ -327,6 +332,7 @@ struct filelog *filelog_free(struct filelog *filelog)
 	while (filelog->cursor.spool && write_once(filelog) == FILELOG_MORE)
 		continue;
 	cursor_close(&filelog->cursor);
+	mark_release(&filelog->place);
 	later_cancel(&filelog->write);
 	timer_done(&filelog->retry);
 	if (filelog->fd >= 0)

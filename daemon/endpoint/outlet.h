@@ -13,6 +13,7 @@
 #include "conn/conn.h"
 
 struct outlet;
+struct receipts;
 
 struct outlet_events {
 	/* The peer has gone (EPIPE, ECONNRESET), or the count is reached (error 0).  From a clean stack;
@@ -26,6 +27,15 @@ struct outlet_options {
 	enum framing framing;
 	enum msg_kind type;
 	enum cursor_from from;
+	/* Or, with `seeks`: where these say (cursor_seek()). */
+	bool seeks;
+	enum cursor_seek seek;
+	uint64_t number;
+	uint32_t marks;
+	/* Where the reader's place is kept: what has gone out wholly is committed there at once, or, with
+	 * RECEIPTS, when he says so.  Not owned, either may be NULL. */
+	struct mark_holder *holder;
+	struct receipts *receipts;
 	const char *label; /* "out", "sock", "recv" */
 	/* The descriptor is a FIFO's: that its reader has gone is not the end.  The owner watches for
 	 * readers who come and go: outlet_set_present(), outlet_reader_left(). */
@@ -39,6 +49,9 @@ struct outlet_options {
 	/* It gets answers of its own by outlet_push(): those that all others get, too, are left out. */
 	bool pushed;
 };
+
+/* Go on at the mark that HOLDER holds, and keep the place there. */
+void outlet_options_resume(struct outlet_options *options, struct mark_holder *holder);
 
 /* FD is not taken: non-blocking, writable. Nothing is written before outlet_start(). */
 int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outlet_options *options,
@@ -61,6 +74,7 @@ void outlet_begin(struct outlet *outlet, int fd, uint64_t until);
 /* That reader has gone (or all was read): RESIDUE bytes were in his pipe, and nobody reads them any more.
  * What he has not read wholly is for the next.  Silent until outlet_begin(). */
 void outlet_take_back(struct outlet *outlet, size_t residue);
+
 enum { OUTLET_PUSHED_MAX = 4 * 1024 * 1024 };
 
 /* MSG for this reader alone.  It goes out behind what has been received before it, never in the middle
@@ -68,8 +82,15 @@ enum { OUTLET_PUSHED_MAX = 4 * 1024 * 1024 };
  * the reader does not read, and the owner should close; -ENOMEM. */
 int outlet_push(struct outlet *outlet, const struct msg *msg);
 
+/* One by one, at the start: RESIDUE bytes of an earlier daemon are in the pipe, and somebody has it open:
+ * then the record that was in it is there already.  (One longer than a page may be there in part; it
+ * will be written again.) */
+void outlet_adopt(struct outlet *outlet, size_t residue);
+
 /* Call `ended` (error 0) as soon as all is written: nothing more will come. */
 void outlet_finish(struct outlet *outlet);
+/* ... and write only what is there now. */
+void outlet_finish_here(struct outlet *outlet);
 
 uint64_t outlet_behind(const struct outlet *outlet); /* messages */
 uint64_t outlet_missed(const struct outlet *outlet);
