@@ -23,16 +23,14 @@
 #include "base/loop.h"
 #include "base/strv.h"
 #include "codec/frame.h"
-#include "codec/utf8.h"
-#include "conn/confirm.h"
 #include "conn/durable.h"
+#include "conn/losses.h"
 #include "conn/retry.h"
+#include "conn/sender.h"
 
 enum {
-	LOSS_LOG_PAUSE_MS = 60 * 1000,
 	SETTLE_QUIET_MS = 250,
 	SETTLE_MAX_MS = 2000,
-	FLUSHES_PER_TURN = 4, /* of at most 256 KiB: then others have their turn */
 };
 
 /* Where to go when the link ends. */
@@ -60,7 +58,6 @@ struct conn {
 	struct cause cause;
 	uint16_t close_code; /* ours to send while closing */
 	char *close_why;
-	uint64_t drain;    /* so many queued messages go before the Close */
 	enum settle settle;
 	uint64_t settle_received, settle_until_ms;
 	bool close_sent;   /* ws_close() was called */
@@ -71,23 +68,20 @@ struct conn {
 	struct credentials *credentials; /* of this attempt and session, where the options have some */
 	struct dial *dial;
 	struct ws *ws;
-	size_t greeted; /* of on_open(), in this session */
 	struct spool *spool;
-	struct outbox *outbox;
-	struct confirm confirm;
-	struct calls *calls; /* NULL: no key id */
+	struct sender sender;
 	struct cursors *cursors;
 	struct durable durable;
 	struct retry retry;
-	struct timer timer, expiry, loss;
-	struct later flush, notify;
+	struct losses losses;
+	struct timer timer;
+	struct later notify;
 	struct list watches;
 	struct conn_stats stats;
 
 	uint16_t peer_code;
 	char peer_reason[WS_REASON_MAX + 1];
 	int http_status;
-	uint64_t loss_pending; /* messages missed by readers that are too slow, not logged yet */
 };
 
 const char *const conn_state_names[CONN_STATES + 1] = {
@@ -139,66 +133,9 @@ static void conn_on_notify(void *owner)
 	}
 }
 
-static void arm_expiry(struct conn *conn)
-{
-	uint64_t due_us = outbox_next_expiry_us(conn->outbox), now_us = loop_wall_us();
-
-	if (due_us && !timer_is_set(&conn->expiry))
-		timer_set(&conn->expiry, due_us > now_us ? (due_us - now_us) / 1000 + 1 : 0);
-}
-
-static void count_unsent(struct conn *conn, struct outbox_loss lost, const char *why)
-{
-	if (lost.messages == 0)
-		return;
-	confirm_lost(&conn->confirm, lost.messages);
-	conn->stats.unsent_messages += lost.messages;
-	conn->stats.unsent_bytes += lost.bytes;
-	log_warning(conn->name, "%" PRIu64 " outgoing messages (%" PRIu64 " bytes) were not sent: %s",
-		    lost.messages, lost.bytes, why);
-}
-
-/* What is not in the outbox any more has been sent, or lost. */
-static void fail_calls(struct conn *conn, const struct cause *cause)
-{
-	struct outbox_stats left;
-
-	if (!conn->calls)
-		return;
-	outbox_get_stats(conn->outbox, &left);
-	calls_lose(conn->calls, left.put_messages - left.queued_messages, cause);
-}
-
-static void conn_on_expiry(void *owner)
-{
-	struct conn *conn = owner;
-	struct outbox_loss lost = outbox_expire(conn->outbox, loop_wall_us());
-	struct cause cause;
-
-	count_unsent(conn, lost, "older than queue-ttl");
-	if (lost.messages > 0 && conn->state != CONN_OPEN && conn->state != CONN_CLOSING) {
-		cause_set(&cause, CAUSE_TIMEOUT, 0, "not sent within queue-ttl");
-		fail_calls(conn, &cause);
-	}
-	arm_expiry(conn);
-}
-
 /* --- one attempt ---------------------------------------------------------------------------- */
 
 static void conn_ended(struct conn *conn, const struct cause *cause);
-static void conn_on_flush(void *owner);
-
-static void count_sent(struct conn *conn, struct outbox_loss sent)
-{
-	conn->stats.sent_messages += sent.messages;
-	conn->stats.sent_bytes += sent.bytes;
-}
-
-static void release_written(struct conn *conn)
-{
-	count_sent(conn, confirm_release(&conn->confirm));
-	confirm_look(&conn->confirm);
-}
 
 static void conn_ws_opened(void *owner)
 {
@@ -212,9 +149,8 @@ static void conn_ws_opened(void *owner)
 	conn->peer_code = 0;
 	conn->peer_reason[0] = '\0';
 	conn->open_since_ms = loop_now_ms();
-	conn->greeted = 0;
 	credentials_forget_request(conn->credentials);
-	confirm_link_up(&conn->confirm, conn->ws);
+	sender_link_up(&conn->sender, conn->ws, conn->credentials);
 	conn_enter(conn, CONN_OPEN);
 	log_info(conn->name, "open: %s%s%s%s%s", ws_address(conn->ws),
 		 *ws_tls(conn->ws) ? ", " : "", ws_tls(conn->ws),
@@ -224,7 +160,6 @@ static void conn_ws_opened(void *owner)
 		ws_pause(conn->ws);
 	if (conn->options->ping_interval_ms)
 		timer_set(&conn->timer, conn->options->ping_interval_ms);
-	loop_later(&conn->flush);
 }
 
 /* False: its asker has it, or nobody wants it. */
@@ -232,7 +167,7 @@ static bool is_public(struct conn *conn, struct msg *msg)
 {
 	struct msg reply;
 
-	switch (calls_claim(conn->calls, msg, &reply)) {
+	switch (calls_claim(conn->sender.calls, msg, &reply)) {
 	case CALLS_EVENT:
 		return true;
 	case CALLS_PUBLIC:
@@ -255,7 +190,7 @@ static void conn_ws_message(void *owner, const struct msg *received)
 	frame_scan(&msg);
 	conn->stats.received_messages++;
 	conn->stats.received_bytes += msg.len;
-	if (conn->calls && !is_public(conn, &msg))
+	if (conn->sender.calls && !is_public(conn, &msg))
 		return;
 	if (spool_append(conn->spool, &msg) == SPOOL_FULL)
 		ws_pause(conn->ws);
@@ -269,46 +204,19 @@ static void conn_spool_eased(void *owner)
 		ws_resume(conn->ws);
 }
 
-static void log_losses(struct conn *conn, const char *reader)
-{
-	if (conn->loss_pending == 0)
-		return;
-	log_warning(conn->name,
-		    "readers are too slow: %" PRIu64 " messages dropped for '%s' and others "
-		    "(raise keep, or set overflow = block)",
-		    conn->loss_pending, reader);
-	conn->loss_pending = 0;
-}
-
-/* A reader that stays behind would write a line for every block that goes: one a minute will do. */
 static void conn_spool_missed(void *owner, const char *reader, uint64_t messages, uint64_t bytes)
 {
 	struct conn *conn = owner;
 
 	(void)bytes;
-	conn->loss_pending += messages;
-	if (timer_is_set(&conn->loss))
-		return;
-	log_losses(conn, reader);
-	timer_set(&conn->loss, LOSS_LOG_PAUSE_MS);
-}
-
-static void conn_on_loss(void *owner)
-{
-	struct conn *conn = owner;
-
-	if (conn->loss_pending == 0)
-		return;
-	log_losses(conn, "some");
-	timer_set(&conn->loss, LOSS_LOG_PAUSE_MS);
+	losses_add(&conn->losses, reader, messages);
 }
 
 static void conn_ws_drained(void *owner)
 {
 	struct conn *conn = owner;
 
-	release_written(conn);
-	conn_on_flush(conn);
+	sender_written(&conn->sender);
 }
 
 static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
@@ -316,10 +224,9 @@ static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
 	struct conn *conn = owner;
 
 	conn->stats.rtt_us = rtt_us;
-	confirm_pong(&conn->confirm, ping_mark);
-	release_written(conn);
+	sender_pong(&conn->sender, ping_mark);
 	if (conn->settle == SETTLE_PONG && ping_mark < ws_queued(conn->ws)) {
-		confirm_ping(&conn->confirm); /* that one was older than our last message */
+		sender_ping(&conn->sender); /* that one was older than our last message */
 	} else if (conn->settle == SETTLE_PONG) {
 		conn->settle = SETTLE_QUIET;
 		conn->settle_received = conn->stats.received_messages;
@@ -330,33 +237,6 @@ static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
 		timer_set(&conn->timer, conn->options->ping_interval_ms);
 }
 
-/* What became of the messages that the link had. */
-static void settle_messages(struct conn *conn, uint16_t peer_code)
-{
-	bool answered = conn->close_sent && peer_code && peer_code == conn->close_code;
-	struct outbox_loss half, sent;
-	uint64_t doubtful;
-
-	if (!conn->confirm.ws)
-		return; /* it never was open */
-	count_sent(conn, confirm_release(&conn->confirm));
-	doubtful = confirm_link_down(&conn->confirm, answered, &half, &sent);
-	count_sent(conn, sent);
-	count_unsent(conn, half, "the connection ended in the middle of one");
-	if (doubtful == 0)
-		return;
-	if (conn->options->resend) {
-		log_info(conn->name, "%" PRIu64 " messages are unconfirmed and will be sent again",
-			 doubtful);
-		return;
-	}
-	conn->stats.unconfirmed_messages += doubtful;
-	log_warning(conn->name,
-		    "%" PRIu64 " messages are unconfirmed: they were sent, but the server may not have "
-		    "read them (resend = yes sends such again)",
-		    doubtful);
-}
-
 /* What became of the link. */
 static void conn_ws_ended(void *owner, const struct cause *cause)
 {
@@ -365,7 +245,7 @@ static void conn_ws_ended(void *owner, const struct cause *cause)
 	const char *reason = "";
 	uint16_t code = ws_close_code(conn->ws, &reason);
 
-	settle_messages(conn, code);
+	sender_link_down(&conn->sender, conn->close_sent && code && code == conn->close_code);
 	if (conn->state != CONN_CONNECTING) { /* else the last session's stays to be asked for */
 		conn->peer_code = code ? code : 1006; /* RFC 6455 7.1.5: no Close was received */
 		strncpy(conn->peer_reason, reason, sizeof(conn->peer_reason) - 1);
@@ -510,8 +390,7 @@ static void stay_down(struct conn *conn, const struct cause *cause)
 	bool clean = conn->wanted == WANT_CLOSED || is_clean(cause);
 
 	conn_enter(conn, clean ? CONN_CLOSED : CONN_FAILED);
-	if (conn->calls) /* what is queued may wait for very long now */
-		calls_lose(conn->calls, UINT64_MAX, cause);
+	sender_fail_calls(&conn->sender, cause, true); /* what is queued may wait for very long now */
 	log_write(clean ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, conn->name, cause, "%s",
 		  clean ? "closed" : "failed, and not trying again (reconnect)");
 }
@@ -534,7 +413,7 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 	conn->credentials = credentials_free(conn->credentials);
 	if (was_up) {
 		spool_append(conn->spool, &mark);
-		fail_calls(conn, cause);
+		sender_fail_calls(&conn->sender, cause, false);
 	}
 	if (conn->wanted == WANT_RECONNECT) {
 		log_write(LOG_LEVEL_INFO, conn->name, cause, "connecting again, as asked");
@@ -544,7 +423,7 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 	} else {
 		wait_and_retry(conn, cause, open_ms);
 	}
-	arm_expiry(conn);
+	sender_arm_expiry(&conn->sender);
 }
 
 /* --- time ----------------------------------------------------------------------------------- */
@@ -574,7 +453,7 @@ static void keep_alive(struct conn *conn)
 	struct cause cause;
 
 	if (!ws_ping_outstanding(conn->ws)) {
-		confirm_ping(&conn->confirm);
+		sender_ping(&conn->sender);
 		timer_set(&conn->timer, options->ping_timeout_ms ? options->ping_timeout_ms
 								 : options->ping_interval_ms);
 	} else if (options->ping_timeout_ms && silence_ms >= options->ping_timeout_ms) {
@@ -591,6 +470,7 @@ static void keep_alive(struct conn *conn)
 static void send_close(struct conn *conn)
 {
 	conn->close_sent = true;
+	sender_stop(&conn->sender);
 	conn->settle = SETTLED;
 	timer_set(&conn->timer, conn->options->close_timeout_ms);
 	ws_close(conn->ws, conn->close_code, conn->close_why ? conn->close_why : "");
@@ -612,13 +492,15 @@ static void go_on_settling(struct conn *conn)
 }
 
 /* All that was queued has been given to the link. */
-static void close_when_settled(struct conn *conn)
+static void conn_sender_drained(void *owner)
 {
+	struct conn *conn = owner;
+
 	if (conn->settle == SETTLED) {
 		send_close(conn);
 	} else if (conn->settle == SETTLE_ASK) {
 		conn->settle = SETTLE_PONG;
-		confirm_ping(&conn->confirm);
+		sender_ping(&conn->sender);
 	}
 }
 
@@ -669,188 +551,33 @@ static void conn_on_timer(void *owner)
 
 /* --- sending -------------------------------------------------------------------------------- */
 
-static char **on_open_of(const struct conn *conn)
-{
-	return conn->credentials ? credentials_on_open(conn->credentials) : conn->options->on_open;
-}
-
-/* Long ones must stay until they are written. */
-static void forget_greetings(struct conn *conn)
-{
-	char **on_open = on_open_of(conn);
-
-	if (conn->credentials && on_open && !on_open[conn->greeted] &&
-	    ws_written(conn->ws) == ws_queued(conn->ws))
-		credentials_forget_greetings(conn->credentials);
-}
-
-static bool next_to_send(struct conn *conn, struct msg *ret, bool *ret_queued)
-{
-	char **on_open = on_open_of(conn);
-
-	*ret_queued = false;
-	if (on_open && on_open[conn->greeted]) {
-		*ret = (struct msg){
-			.kind = (uint8_t)conn->options->type,
-			.data = (const uint8_t *)on_open[conn->greeted],
-			.len = strlen(on_open[conn->greeted]),
-		};
-		return true;
-	}
-	*ret_queued = true;
-	return (conn->state == CONN_OPEN || conn->drain > 0) && outbox_next(conn->outbox, ret);
-}
-
-static int send_one(struct conn *conn, const struct msg *msg, bool queued)
-{
-	uint64_t start = ws_queued(conn->ws), end;
-	int r;
-
-	if (queued)
-		outbox_begin(conn->outbox);
-	r = ws_send(conn->ws, msg, &end);
-	if (r < 0)
-		return r;
-	if (queued) {
-		outbox_take(conn->outbox, start, end);
-		conn->drain -= conn->drain > 0;
-	} else {
-		conn->greeted++;
-	}
-	return 0;
-}
-
-/* Encode what fits, one write, let go of what has left.  False: the rest must wait for `drained`, or
- * there is none. */
-static bool flush_once(struct conn *conn)
-{
-	struct cause cause;
-	struct msg msg;
-	bool queued;
-	int r = 0;
-
-	while (r == 0 && ws_writable(conn->ws) && next_to_send(conn, &msg, &queued))
-		r = send_one(conn, &msg, queued);
-	if (r < 0) {
-		cause_set(&cause, CAUSE_LOCAL, -r, "cannot send: %s", strerror(-r));
-		ws_abort(conn->ws, &cause);
-		return false;
-	}
-	ws_flush(conn->ws);
-	release_written(conn);
-	forget_greetings(conn);
-	return ws_writable(conn->ws) && next_to_send(conn, &msg, &queued);
-}
-
-/* Once per wake-up, whatever was queued meanwhile: many messages, one write. */
-static void conn_on_flush(void *owner)
-{
-	struct conn *conn = owner;
-	struct msg msg;
-	bool queued;
-
-	if ((conn->state != CONN_OPEN && conn->state != CONN_CLOSING) || conn->close_sent)
-		return;
-	if (conn->options->outbox.ttl_ms)
-		conn_on_expiry(conn);
-	for (int i = 0; flush_once(conn); i++) {
-		if (i == FLUSHES_PER_TURN) {
-			loop_later(&conn->flush);
-			return;
-		}
-	}
-	if (conn->state == CONN_CLOSING && ws_writable(conn->ws) && !next_to_send(conn, &msg, &queued))
-		close_when_settled(conn);
-}
-
-static bool acceptable(const struct conn *conn, const struct msg *msg, const char **ret_problem)
-{
-	if (msg->len > conn->options->ws.max_message_bytes) {
-		*ret_problem = "is longer than max-message";
-		return false;
-	}
-	if (msg->kind == MSG_TEXT && !utf8_valid(msg->data, msg->len)) {
-		*ret_problem = "is not UTF-8, which text messages must be (RFC 6455 5.6; type = binary "
-			       "takes any bytes)";
-		return false;
-	}
-	return true;
-}
-
-static int put(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter)
-{
-	struct msg stamped = *msg;
-	int r;
-
-	stamped.time_us = loop_wall_us();
-	r = outbox_put(conn->outbox, &stamped, waiter);
-	if (r != OUTBOX_OK)
-		return r < 0 ? r : CONN_FULL;
-	if (conn->state == CONN_OPEN)
-		loop_later(&conn->flush);
-	else
-		arm_expiry(conn);
-	return CONN_QUEUED;
-}
-
 int conn_send(struct conn *conn, const struct msg *msg, struct outbox_waiter *waiter,
 	      const char **ret_problem)
 {
-	if (!acceptable(conn, msg, ret_problem)) {
-		conn_count_rejected(conn);
-		return CONN_REFUSED;
-	}
-	return put(conn, msg, waiter);
+	return sender_send(&conn->sender, msg, waiter, ret_problem);
 }
 
 int conn_request(struct conn *conn, const struct msg *msg, const struct calls_terms *terms,
 		 struct outbox_waiter *waiter, const char **ret_problem)
 {
-	struct outbox_stats queue;
-	struct msg request;
-	int outcome, r;
-
-	if (!conn->calls)
-		return conn_send(conn, msg, waiter, ret_problem);
-	if (!acceptable(conn, msg, ret_problem)) {
-		conn_count_rejected(conn);
-		return CONN_REFUSED;
-	}
-	outcome = calls_prepare(conn->calls, msg, terms, conn->options->ws.max_message_bytes, waiter,
-				&request, ret_problem);
-	if (outcome == CALLS_FULL)
-		return CONN_FULL;
-	if (outcome == -ENOBUFS)
-		*ret_problem = "is longer than max-message with the id that it gets";
-	if (outcome == CALLS_REFUSED || outcome == -ENOBUFS) {
-		conn_count_rejected(conn);
-		return CONN_REFUSED;
-	}
-	if (outcome < 0)
-		return outcome;
-	r = put(conn, outcome == CALLS_NONE ? msg : &request, waiter);
-	if (r == CONN_QUEUED && outcome == CALLS_READY) {
-		outbox_get_stats(conn->outbox, &queue);
-		calls_begin(conn->calls, terms, queue.put_messages);
-	}
-	return r;
+	return sender_request(&conn->sender, msg, terms, waiter, ret_problem);
 }
 
 bool conn_has_calls(const struct conn *conn)
 {
-	return conn->calls;
+	return conn->sender.calls;
 }
 
 bool conn_reply_is_error(const struct conn *conn, const struct msg *reply)
 {
-	return conn->calls && calls_is_error(conn->calls, reply);
+	return conn->sender.calls && calls_is_error(conn->sender.calls, reply);
 }
 
 void conn_get_calls(const struct conn *conn, struct calls_stats *ret)
 {
 	*ret = (struct calls_stats){0};
-	if (conn->calls)
-		calls_get_stats(conn->calls, ret);
+	if (conn->sender.calls)
+		calls_get_stats(conn->sender.calls, ret);
 }
 
 void conn_count_rejected(struct conn *conn)
@@ -873,31 +600,6 @@ static int set_url(struct conn *conn, const char *text)
 	return 0;
 }
 
-/* Ids that stand in on-open are taken. */
-static void reserve_greetings(struct conn *conn)
-{
-	for (char **text = conn->options->on_open; conn->calls && text && *text; text++)
-		calls_reserve(conn->calls, &(struct msg){.data = (const uint8_t *)*text,
-							 .len = strlen(*text)});
-}
-
-/* After a failure there are no calls, or the old rules. */
-static int renew_calls(struct conn *conn)
-{
-	const struct calls_options *options = &conn->options->calls;
-	struct cause cause;
-	int r;
-
-	if (conn->calls && (!options->id || !*options->id)) {
-		cause_set(&cause, CAUSE_OPERATOR, 0, "the key id was taken out of the configuration");
-		calls_lose(conn->calls, UINT64_MAX, &cause);
-		conn->calls = calls_free(conn->calls);
-	}
-	r = conn->calls ? calls_set_options(conn->calls, options) : calls_new(&conn->calls, options);
-	reserve_greetings(conn);
-	return r;
-}
-
 int conn_new(struct conn **ret, const char *name, const struct conn_options *options,
 	     struct records_pool *pool)
 {
@@ -908,7 +610,6 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 	if (!conn)
 		return -ENOMEM;
 	list_init(&conn->watches);
-	later_init(&conn->flush, conn_on_flush, conn);
 	later_init(&conn->notify, conn_on_notify, conn);
 	conn->options = options;
 	conn->state = CONN_CLOSED;
@@ -920,25 +621,20 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 	if (r == 0)
 		r = timer_init(&conn->timer, conn_on_timer, conn);
 	if (r == 0)
-		r = timer_init(&conn->expiry, conn_on_expiry, conn);
+		r = losses_init(&conn->losses, conn->name);
 	if (r == 0)
-		r = timer_init(&conn->loss, conn_on_loss, conn);
-	if (r == 0)
-		r = outbox_new(&conn->outbox, &options->outbox);
-	if (r == 0)
-		r = confirm_init(&conn->confirm, conn->outbox);
-	confirm_set_options(&conn->confirm, options->resend, options->outbox.queue_bytes);
+		r = sender_init(&conn->sender, conn->name, options, &conn->stats,
+				conn_sender_drained, conn);
 	if (r == 0)
 		r = spool_new(&conn->spool, &options->spool, pool, &spool_events, conn);
-	if (r == 0)
-		r = renew_calls(conn);
 	if (r == 0)
 		r = cursors_new(&conn->cursors, conn->spool);
 	if (r < 0) {
 		conn_free(conn);
 		return r;
 	}
-	durable_init(&conn->durable, conn->name, conn->spool, conn->outbox, conn->cursors);
+	durable_init(&conn->durable, conn->name, conn->spool, conn->sender.outbox,
+		     conn->cursors);
 	*ret = conn;
 	return 0;
 }
@@ -948,12 +644,11 @@ static void tell_what_is_lost(struct conn *conn)
 {
 	struct outbox_stats left = {0};
 
-	log_losses(conn, "some");
-	if (conn->outbox)
-		outbox_get_stats(conn->outbox, &left);
+	if (conn->sender.outbox)
+		outbox_get_stats(conn->sender.outbox, &left);
 	if (left.queued_messages > 0 && conn->durable.on && !conn->durable.forget)
 		log_info(conn->name, "%" PRIu64 " outgoing messages stay queued, for the next start",
-			 left.queued_messages - left.taken_messages);
+			 left.queued_messages - (conn->options->resend ? 0 : left.taken_messages));
 	else if (left.queued_messages > 0)
 		log_warning(conn->name,
 			    "%" PRIu64 " outgoing messages (%" PRIu64 " bytes) were still queued and "
@@ -971,15 +666,11 @@ struct conn *conn_free(struct conn *conn)
 	conn->dial = dial_free(conn->dial);
 	conn->ws = ws_free(conn->ws);
 	conn->credentials = credentials_free(conn->credentials);
-	later_cancel(&conn->flush);
 	later_cancel(&conn->notify);
 	timer_done(&conn->timer);
-	timer_done(&conn->expiry);
-	timer_done(&conn->loss);
-	confirm_done(&conn->confirm);
-	conn->calls = calls_free(conn->calls);
+	losses_done(&conn->losses);
+	sender_done(&conn->sender);
 	conn->cursors = cursors_free(conn->cursors);
-	conn->outbox = outbox_free(conn->outbox);
 	conn->spool = spool_free(conn->spool);
 	durable_done(&conn->durable);
 	url_done(&conn->url);
@@ -989,21 +680,10 @@ struct conn *conn_free(struct conn *conn)
 	return NULL;
 }
 
-/* The list may be another one, and shorter; then the service reconnects. */
-static void forget_greetings_that_went(struct conn *conn)
-{
-	char **on_open = on_open_of(conn);
-	size_t n = 0;
-
-	while (on_open && on_open[n] && n < conn->greeted)
-		n++;
-	conn->greeted = n;
-}
-
 int conn_set_options(struct conn *conn, const struct conn_options *options)
 {
 	bool dialing = conn->state == CONN_CONNECTING;
-	int r;
+	int r, calls_r;
 
 	if (dialing) { /* it looks at the old options until it is open */
 		conn->dial = dial_free(conn->dial);
@@ -1011,16 +691,10 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 	}
 	r = strcmp(conn->options->url, options->url) == 0 ? 0 : set_url(conn, options->url);
 	conn->options = options; /* in any case: the old ones may be freed now */
-	forget_greetings_that_went(conn);
 	spool_set_options(conn->spool, &options->spool);
-	outbox_set_options(conn->outbox, &options->outbox);
-	confirm_set_options(&conn->confirm, options->resend, options->outbox.queue_bytes);
-	if (r == 0)
-		r = renew_calls(conn);
+	calls_r = sender_set_options(&conn->sender, options);
 	if (!options->persist && conn->durable.on)
 		durable_stop(&conn->durable);
-	timer_cancel(&conn->expiry);
-	arm_expiry(conn);
 	if (dialing)
 		start_attempt(conn);
 	if (conn->state == CONN_OPEN) {
@@ -1028,7 +702,7 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 		if (options->ping_interval_ms)
 			timer_set(&conn->timer, options->ping_interval_ms);
 	}
-	return r;
+	return r < 0 ? r : calls_r;
 }
 
 void conn_persist(struct conn *conn, int state_fd)
@@ -1039,7 +713,7 @@ void conn_persist(struct conn *conn, int state_fd)
 		return;
 	durable_start(&conn->durable, state_fd, conn->options->resend, &lost);
 	conn->stats.unconfirmed_messages += lost.messages;
-	arm_expiry(conn);
+	sender_arm_expiry(&conn->sender);
 }
 
 void conn_forget(struct conn *conn)
@@ -1074,22 +748,17 @@ static void drop_attempt(struct conn *conn)
 static void take_down(struct conn *conn, enum wanted wanted, uint16_t code, const char *why,
 		      bool drain)
 {
-	struct outbox_stats queued;
-
 	conn->wanted = wanted;
 	free(conn->close_why);
 	conn->close_why = strdup(why); /* without memory there is just no reason given */
 	conn->close_code = code;
-	outbox_get_stats(conn->outbox, &queued);
-	/* What comes from now on waits for the next session, or a busy writer would keep this one open. */
-	conn->drain = drain ? queued.queued_messages - queued.taken_messages : 0;
+	sender_close(&conn->sender, drain);
 	conn->settle = SETTLED;
 	switch (conn->state) {
 	case CONN_OPEN:
 		conn_enter(conn, CONN_CLOSING);
 		conn->progress = ws_written(conn->ws);
 		timer_set(&conn->timer, conn->options->close_timeout_ms);
-		loop_later(&conn->flush);
 		break;
 	case CONN_CONNECTING:
 		drop_attempt(conn);
@@ -1102,8 +771,7 @@ static void take_down(struct conn *conn, enum wanted wanted, uint16_t code, cons
 		else if (conn->state != CONN_CLOSED)
 			conn_enter(conn, CONN_CLOSED);
 		break;
-	default: /* closing: perhaps it need not wait for the queue any more */
-		loop_later(&conn->flush);
+	default: /* closing already */
 		break;
 	}
 }
@@ -1165,12 +833,12 @@ struct spool *conn_spool(struct conn *conn)
 
 struct outbox *conn_outbox(struct conn *conn)
 {
-	return conn->outbox;
+	return conn->sender.outbox;
 }
 
 struct confirm *conn_confirm(struct conn *conn)
 {
-	return &conn->confirm;
+	return &conn->sender.confirm;
 }
 
 struct cursors *conn_cursors(struct conn *conn)
@@ -1228,5 +896,5 @@ bool conn_tried(const struct conn *conn)
 
 bool conn_is_idle(const struct conn *conn)
 {
-	return outbox_empty(conn->outbox);
+	return outbox_empty(conn->sender.outbox);
 }
