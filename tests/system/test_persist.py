@@ -94,6 +94,7 @@ def test_out_repeats_what_nobody_had_read(daemon, server):
     server.session(0).send(*numbers(0, 20))
     with daemon.open_out("a") as out:
         assert out.lines(10) == numbers(0, 10)
+        eventually(lambda: daemon.readers("a", "out")[0]["behind_messages"] == 10)
     crash(daemon)
     with daemon.open_out("a") as out:
         lines = out.lines(10)
@@ -335,7 +336,7 @@ def test_resend_sends_what_may_have_left_again(daemon, peer):
 def test_drain_and_file_go_on_where_they_were(daemon, server, tmp_path):
     """Both have a place of their own that kill -9 does not take from them."""
     path, drain = tmp_path / "log", daemon.path("a", "drain")
-    daemon.start(persistent(server.url, "endpoints = in out drain sock state", f"file = {path}"))
+    daemon.start(persistent(server.url, "endpoints = in out drain sock", f"file = {path}"))
     server.session(0).send("a", "b")
     eventually(lambda: path.exists() and path.read_text() == "a\nb\n")
     assert subprocess.run(["cat", drain], capture_output=True, timeout=10).stdout == b"a\nb\n"
