@@ -130,20 +130,30 @@ total, bad, skipped = (sum(int(s.get(k, 0)) for s in suites for k in keys.split(
 print(max(total - bad - skipped, 0), bad, skipped)
 PYTHON
 }
+run_system_tests() { # ARGUMENT...: to pytest; sets p, f and s
+	WSPIPE_BUILD=$PWD/$build timeout -k 20 $limit /usr/bin/python3 -m pytest tests/system -q -ra \
+		--tb=short --color=no -o cache_dir="$scratch/cache" --junitxml="$scratch/report.xml" "$@" </dev/null
+	status=$?
+	read -r p f s < <(system_results "$scratch/report.xml" 2>/dev/null) && return
+	echo "pytest gave no report (exit status $status)"
+	p=0 f=1 s=0
+}
+# What real processes on a busy machine do in time is not all in our hand: what fails is tried once more,
+# by itself, and said to have been.
+second_try() { # PASSED FAILED SKIPPED of the first
+	heading "$2 failed and are tried once more"
+	run_system_tests --last-failed --last-failed-no-failures none
+	echo "at the second try $p passed and $f failed"
+	p=$(($1 + p)) s=$(($3 + s))
+}
 if [ $system = yes ]; then
 	heading "system tests"
 	limit=1200
 	[ $build = build ] || limit=3000
 	[ -z "${VALGRIND-}" ] || limit=10800
-	WSPIPE_BUILD=$PWD/$build timeout -k 20 $limit /usr/bin/python3 -m pytest tests/system -q -ra \
-		--tb=short --color=no -p no:cacheprovider --junitxml="$scratch/report.xml" </dev/null
-	status=$?
-	if read -r p f s < <(system_results "$scratch/report.xml" 2>/dev/null); then
-		count "$p" "$f" "$s"
-	else
-		echo "pytest gave no report (exit status $status)"
-		count 0 1 0
-	fi
+	run_system_tests
+	[ "$f" = 0 ] || [ "$f" -gt 5 ] || second_try "$p" "$f" "$s"
+	count "$p" "$f" "$s"
 fi
 
 echo

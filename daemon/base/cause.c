@@ -2,6 +2,7 @@
  * name), and ends in logs, status files and terminals: so it is made harmless here, once. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cause.h"
@@ -90,4 +91,21 @@ void cause_set(struct cause *cause, enum cause_class class, int code, const char
 const char *cause_class_name(enum cause_class class)
 {
 	return (unsigned)class < CAUSE_CLASSES ? cause_names[class] : "unknown";
+}
+
+static struct cause shared_room;
+
+struct cause *cause_room(struct cause **place)
+{
+	if (!*place)
+		*place = calloc(1, sizeof(**place));
+	if (!*place)
+		*place = &shared_room;
+	return *place;
+}
+
+void cause_free(struct cause *cause)
+{
+	if (cause != &shared_room)
+		free(cause);
 }

@@ -37,6 +37,11 @@ void cause_set(struct cause *cause, enum cause_class class, int code, const char
  * '?'.  With WAS_CUT (by a full buffer) a character that is not whole at the very end is left out. */
 void cause_clean(char *text, bool was_cut);
 
+/* Room for a cause, made when there is one to tell, since most objects live long without: *place, or, when
+ * there is no memory for it, a room that all share (it says what was set last).  Then cause_free(*place). */
+struct cause *cause_room(struct cause **place);
+void cause_free(struct cause *cause); /* NULL, or the shared one, is fine */
+
 /* "dns", "connect", "tls", ... as `status` and the log show it; "none" for CAUSE_NONE. */
 const char *cause_class_name(enum cause_class class);
 

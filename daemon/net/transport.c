@@ -77,9 +77,8 @@ struct transport {
 	bool shutdown_wanted, shutdown_done;
 	uint64_t committed, written;
 
-	struct cause cause; /* of the end; class CAUSE_NONE while there is none */
-	char address[ADDRESS_TEXT_MAX];
-	char tls[64];
+	struct cause *cause; /* of the end; NULL while there is none */
+	char *address, *tls; /* for status; NULL: not known, or no TLS */
 };
 
 /* ---- events ---- */
@@ -130,7 +129,7 @@ static void transport_rearm(struct transport *transport)
 				  transport_wants_write(transport));
 	if (r == 0)
 		return;
-	cause_set(&transport->cause, CAUSE_LOCAL, -r, "epoll: %s", strerror(-r));
+	cause_set(cause_room(&transport->cause), CAUSE_LOCAL, -r, "epoll: %s", strerror(-r));
 	transport_end(transport);
 	/* Only adding can fail, and now nothing is wanted. */
 	transport_arm(&transport->read_event, &transport->read_armed, false);
@@ -142,7 +141,7 @@ static void transport_rearm(struct transport *transport)
 /* Nothing more can be read: what has been is offered, then the cause is told. */
 static void transport_end(struct transport *transport)
 {
-	assert(transport->cause.class != CAUSE_NONE);
+	assert(transport->cause);
 	transport->rx_done = true;
 	loop_later(&transport->turn);
 }
@@ -150,7 +149,7 @@ static void transport_end(struct transport *transport)
 /* The first cause stays: a reset that a write has met looks to the next read like a mere end. */
 static struct cause *transport_first_cause(struct transport *transport, struct cause *spare)
 {
-	return transport->cause.class == CAUSE_NONE ? &transport->cause : spare;
+	return transport->cause ? spare : cause_room(&transport->cause);
 }
 
 static void transport_note_eof(struct transport *transport)
@@ -371,7 +370,7 @@ static void transport_write_failed(struct transport *transport, int ssl_error, i
 {
 	transport->tx_failed = true;
 	transport_note_ssl(transport, ssl_error, saved_errno);
-	if (transport->cause.class == CAUSE_LOCAL)
+	if (transport->cause->class == CAUSE_LOCAL)
 		transport_end(transport);
 }
 
@@ -502,8 +501,9 @@ void transport_shutdown(struct transport *transport)
 
 static void transport_describe_tls(struct transport *transport)
 {
-	snprintf(transport->tls, sizeof(transport->tls), "%s %s", SSL_get_version(transport->ssl),
-		 SSL_get_cipher_name(transport->ssl));
+	if (asprintf(&transport->tls, "%s %s", SSL_get_version(transport->ssl),
+		     SSL_get_cipher_name(transport->ssl)) < 0)
+		transport->tls = NULL;
 }
 
 /* `ready` may free us: it is the last thing here, and its callers return at once. */
@@ -618,7 +618,7 @@ static void transport_on_turn(void *arg)
 		transport->state = TRANSPORT_ENDED;
 	transport_rearm(transport);
 	if (transport->state == TRANSPORT_ENDED)
-		transport->events->ended(transport->owner, &transport->cause);
+		transport->events->ended(transport->owner, transport->cause);
 }
 
 /* ---- from the beginning to the end ---- */
@@ -650,9 +650,12 @@ static void transport_set_address(struct transport *transport)
 {
 	struct sockaddr_storage peer;
 	socklen_t len = sizeof(peer);
+	char text[ADDRESS_TEXT_MAX];
 
-	if (getpeername(transport->fd, (struct sockaddr *)&peer, &len) == 0)
-		address_format((struct sockaddr *)&peer, len, transport->address);
+	if (getpeername(transport->fd, (struct sockaddr *)&peer, &len) < 0)
+		return;
+	address_format((struct sockaddr *)&peer, len, text);
+	transport->address = strdup(text);
 }
 
 /* Partial writes, moving buffer: tx grows and slides while OpenSSL holds half a record of it. */
@@ -714,6 +717,9 @@ struct transport *transport_free(struct transport *transport)
 	close(transport->fd);
 	buf_done(&transport->kept);
 	buf_done(&transport->tx);
+	cause_free(transport->cause);
+	free(transport->address);
+	free(transport->tls);
 	free(transport);
 	return NULL;
 }
@@ -747,10 +753,10 @@ uint64_t transport_last_rx_ms(const struct transport *transport)
 
 const char *transport_address(const struct transport *transport)
 {
-	return transport->address;
+	return transport->address ? transport->address : "";
 }
 
 const char *transport_tls(const struct transport *transport)
 {
-	return transport->tls;
+	return transport->tls ? transport->tls : "";
 }

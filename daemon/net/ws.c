@@ -53,7 +53,7 @@ struct ws {
 	struct later later; /* `ended` */
 	struct later again; /* goes on reading */
 	struct timer linger;
-	struct cause cause; /* why it ends, as soon as that is known */
+	struct cause *cause; /* why it ends, as soon as that is known */
 	uint8_t state;
 	bool paused;
 	bool dry;        /* the transport had no more bytes for wslay */
@@ -92,7 +92,7 @@ static bool ws_receiving(const struct ws *ws)
 /* Something here, not at the server, makes it impossible to go on. */
 static void ws_break(struct ws *ws, int error, const char *what)
 {
-	cause_set(&ws->cause, CAUSE_LOCAL, error, "%s: %s", what, strerror(error));
+	cause_set(cause_room(&ws->cause), CAUSE_LOCAL, error, "%s: %s", what, strerror(error));
 	ws_enter(ws, WS_ENDED);
 }
 
@@ -183,7 +183,7 @@ __attribute__((format(printf, 3, 4))) static bool ws_fail(struct ws *ws, uint16_
 	va_start(args, format);
 	vsnprintf(text + 2, sizeof(text) - 2, format, args);
 	va_end(args);
-	cause_set(&ws->cause, class, code, "%s (closed with %u)", text + 2, (unsigned)code);
+	cause_set(cause_room(&ws->cause), class, code, "%s (closed with %u)", text + 2, (unsigned)code);
 	if (!ws->out.close_sent) /* should there be no memory, there is no Close */
 		wsout_put_control(&ws->out, WSOUT_CLOSE, (uint8_t *)text, 2 + strlen(text + 2));
 	ws_enter(ws, WS_FAILED);
@@ -205,7 +205,7 @@ static void ws_explain_close(struct ws *ws)
 	const char *name = closecode_name(ws->peer_code), *reason;
 
 	ws_close_code(ws, &reason);
-	cause_set(&ws->cause, asked ? CAUSE_OPERATOR : CAUSE_CLOSED, ws->peer_code,
+	cause_set(cause_room(&ws->cause), asked ? CAUSE_OPERATOR : CAUSE_CLOSED, ws->peer_code,
 		  "%s: %u%s%s%s%s%s",
 		  asked ? "closed on request, the server said" : "server closed",
 		  (unsigned)ws->peer_code, *name ? " " : "", name, *reason ? ": " : "", reason,
@@ -219,15 +219,15 @@ static void ws_explain_loss(struct ws *ws, const struct cause *cause)
 
 	switch (ws->state) {
 	case WS_UPGRADING:
-		cause_set(&ws->cause, cause->class, cause->code, "in the opening handshake: %s",
+		cause_set(cause_room(&ws->cause), cause->class, cause->code, "in the opening handshake: %s",
 			  cause->text);
 		break;
 	case WS_OPEN:
-		cause_set(&ws->cause, cause->class, cause->code, "%s%s", cause->text,
+		cause_set(cause_room(&ws->cause), cause->class, cause->code, "%s%s", cause->text,
 			  is_end ? " (without a close frame)" : "");
 		break;
 	case WS_CLOSING:
-		cause_set(&ws->cause, CAUSE_OPERATOR, CLOSECODE_LOST,
+		cause_set(cause_room(&ws->cause), CAUSE_OPERATOR, CLOSECODE_LOST,
 			  "closed on request, the server did not answer: %s", cause->text);
 		break;
 	default: /* has its own cause, and the transport's end is just what it waits for */
@@ -252,7 +252,7 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason)
 	if (ws->state > WS_OPEN)
 		return;
 	if (ws->state == WS_UPGRADING) {
-		cause_set(&ws->cause, CAUSE_OPERATOR, 0, "closed on request before it was open");
+		cause_set(cause_room(&ws->cause), CAUSE_OPERATOR, 0, "closed on request before it was open");
 		ws_enter(ws, WS_ENDED);
 		return;
 	}
@@ -267,7 +267,7 @@ void ws_abort(struct ws *ws, const struct cause *cause)
 	if (ws->state == WS_ENDED)
 		return;
 	if (ws->state < WS_CLOSED)
-		ws->cause = *cause;
+		*cause_room(&ws->cause) = *cause;
 	ws_enter(ws, WS_ENDED);
 }
 
@@ -511,7 +511,7 @@ static void ws_pump(struct ws *ws)
 
 static void ws_refuse(struct ws *ws, const char *problem)
 {
-	cause_set(&ws->cause, CAUSE_HTTP, 0, "in the opening handshake: %s", problem);
+	cause_set(cause_room(&ws->cause), CAUSE_HTTP, 0, "in the opening handshake: %s", problem);
 	ws_enter(ws, WS_ENDED);
 }
 
@@ -527,25 +527,15 @@ static int ws_agree(struct ws *ws, const struct deflate_terms *terms)
 	return r;
 }
 
-static void ws_take_head(struct ws *ws, const struct http_head *head)
+static void ws_take_acceptance(struct ws *ws, const struct http_head *head)
 {
-	if (head->status < 200 && head->status != 101) {
-		buf_consume(&ws->head, head->head_len);
-		if (++ws->interim > WS_INTERIM_MAX)
-			ws_refuse(ws, "too many answers 1xx");
-		return;
-	}
-	if (head->status != 101) {
-		upgrade_refused(head, loop_wall_us(), &ws->cause);
-		ws_enter(ws, WS_ENDED);
-		return;
-	}
 	struct deflate_terms terms;
 	const char *subprotocol;
+	struct cause cause;
 	int r;
 
-	if (upgrade_accept(head, &ws->options->upgrade, ws->key, &subprotocol, &terms,
-			   &ws->cause) < 0) {
+	if (upgrade_accept(head, &ws->options->upgrade, ws->key, &subprotocol, &terms, &cause) < 0) {
+		*cause_room(&ws->cause) = cause;
 		ws_enter(ws, WS_ENDED);
 		return;
 	}
@@ -559,6 +549,22 @@ static void ws_take_head(struct ws *ws, const struct http_head *head)
 	buf_trim(&ws->head);
 	ws_enter(ws, WS_OPEN);
 	ws->events->opened(ws->owner);
+}
+
+static void ws_take_head(struct ws *ws, const struct http_head *head)
+{
+	if (head->status < 200 && head->status != 101) {
+		buf_consume(&ws->head, head->head_len);
+		if (++ws->interim > WS_INTERIM_MAX)
+			ws_refuse(ws, "too many answers 1xx");
+		return;
+	}
+	if (head->status != 101) {
+		upgrade_refused(head, loop_wall_us(), cause_room(&ws->cause));
+		ws_enter(ws, WS_ENDED);
+		return;
+	}
+	ws_take_acceptance(ws, head);
 }
 
 /* Whole heads in what has come so far. */
@@ -673,7 +679,7 @@ static void ws_on_later(void *owner)
 {
 	struct ws *ws = owner;
 
-	ws->events->ended(ws->owner, &ws->cause);
+	ws->events->ended(ws->owner, cause_room(&ws->cause));
 }
 
 /* --- what the owner calls ------------------------------------------------------------------- */
@@ -728,6 +734,7 @@ struct ws *ws_free(struct ws *ws)
 	buf_done(&ws->head);
 	assembly_done(&ws->in);
 	wsout_done(&ws->out);
+	cause_free(ws->cause);
 	free(ws->subprotocol);
 	free(ws->compression);
 	free(ws);
