@@ -8,7 +8,7 @@
 
 #include "base/loop.h"
 
-struct losses { /* zeroed */
+struct losses {           /* zeroed */
 	const char *name; /* of the connection; not owned */
 	struct timer pause;
 	uint64_t pending; /* messages, not logged yet */

@@ -124,8 +124,8 @@ static int send_one(struct sender *sender, const struct msg *msg, bool queued)
 	return 0;
 }
 
-/* Encode what fits, one write, let go of what has left.  False: the rest must wait for `drained`, or
- * there is none. */
+/* Encode what fits, one write, let go of what has left.  False: the rest must wait for `drained`,
+ * or there is none. */
 static bool flush_once(struct sender *sender)
 {
 	struct cause cause;
@@ -226,13 +226,14 @@ void sender_link_down(struct sender *sender, bool answered)
 	if (doubtful == 0)
 		return;
 	if (sender->options->resend) {
-		log_info(sender->name, "%" PRIu64 " messages are unconfirmed and will be sent again",
-			 doubtful);
+		log_info(sender->name,
+			 "%" PRIu64 " messages are unconfirmed and will be sent again", doubtful);
 		return;
 	}
 	sender->stats->unconfirmed_messages += doubtful;
 	log_warning(sender->name,
-		    "%" PRIu64 " messages are unconfirmed: they were sent, but the server may not have "
+		    "%" PRIu64
+		    " messages are unconfirmed: they were sent, but the server may not have "
 		    "read them (resend = yes sends such again)",
 		    doubtful);
 }
@@ -244,8 +245,9 @@ static bool acceptable(struct sender *sender, const struct msg *msg, const char 
 	if (msg->len > sender->options->ws.max_message_bytes)
 		*ret_problem = "is longer than max-message";
 	else if (msg->kind == MSG_TEXT && !utf8_valid(msg->data, msg->len))
-		*ret_problem = "is not UTF-8, which text messages must be (RFC 6455 5.6; type = binary "
-			       "takes any bytes)";
+		*ret_problem =
+			"is not UTF-8, which text messages must be (RFC 6455 5.6; type = binary "
+			"takes any bytes)";
 	else
 		return true;
 	sender->stats->rejected_messages++;
@@ -274,8 +276,8 @@ int sender_send(struct sender *sender, const struct msg *msg, struct outbox_wait
 	return acceptable(sender, msg, ret_problem) ? put(sender, msg, waiter) : CONN_REFUSED;
 }
 
-static int put_request(struct sender *sender, const struct msg *msg, const struct calls_terms *terms,
-		       struct outbox_waiter *waiter)
+static int put_request(struct sender *sender, const struct msg *msg,
+		       const struct calls_terms *terms, struct outbox_waiter *waiter)
 {
 	struct outbox_stats stats;
 	int r = put(sender, msg, waiter);
@@ -297,8 +299,8 @@ int sender_request(struct sender *sender, const struct msg *msg, const struct ca
 		return sender_send(sender, msg, waiter, ret_problem);
 	if (!acceptable(sender, msg, ret_problem))
 		return CONN_REFUSED;
-	outcome = calls_prepare(sender->calls, msg, terms, sender->options->ws.max_message_bytes, waiter,
-				&request, ret_problem);
+	outcome = calls_prepare(sender->calls, msg, terms, sender->options->ws.max_message_bytes,
+				waiter, &request, ret_problem);
 	if (outcome == -ENOBUFS)
 		*ret_problem = "is longer than max-message with the id that it gets";
 	switch (outcome) {
@@ -323,8 +325,8 @@ int sender_request(struct sender *sender, const struct msg *msg, const struct ca
 static void reserve_greetings(struct sender *sender)
 {
 	for (char **text = sender->options->on_open; sender->calls && text && *text; text++)
-		calls_reserve(sender->calls, &(struct msg){.data = (const uint8_t *)*text,
-							   .len = strlen(*text)});
+		calls_reserve(sender->calls,
+			      &(struct msg){.data = (const uint8_t *)*text, .len = strlen(*text)});
 }
 
 static int renew_calls(struct sender *sender)
@@ -334,7 +336,8 @@ static int renew_calls(struct sender *sender)
 	int r;
 
 	if (sender->calls && (!options->id || !*options->id)) {
-		cause_set(&cause, CAUSE_OPERATOR, 0, "the key id was taken out of the configuration");
+		cause_set(&cause, CAUSE_OPERATOR, 0,
+			  "the key id was taken out of the configuration");
 		sender_fail_calls(sender, &cause, true);
 		sender->calls = calls_free(sender->calls);
 	}

@@ -314,6 +314,24 @@ def test_what_may_have_left_is_not_sent_twice(daemon, peer):
         assert out.lines(200 - sent - lost, 20) == big[sent + lost:]
 
 
+def test_confirm_and_requests_behind_what_was_taken_up(daemon, server):
+    """Messages have numbers, which go on behind those of an earlier daemon."""
+    daemon.start(persistent(server.url, "id = /id"))
+    server.session(0)
+    assert daemon.client("pause", "a").code == 0
+    assert daemon.client("send", "a", "x", "y").code == 0
+    daemon.kill()
+    daemon.start()
+    session = server.session(1)
+    assert [session.recv(), session.recv()] == ["x", "y"]
+    assert daemon.client("send", "--confirm", "a", "z").code == 0
+    assert session.recv() == "z"
+    asking = daemon.spawn_client("request", "a", '{"id":"mine","n":1}')
+    request = json.loads(session.recv())
+    session.send(json.dumps({"id": request["id"], "answer": 2}))
+    assert json.loads(asking.communicate(timeout=20)[0]) == {"id": "mine", "answer": 2}
+
+
 def test_resend_sends_what_may_have_left_again(daemon, peer):
     """resend = yes: what the server is not known to have read survives kill -9, and nothing is missing."""
     server = peer(lambda c: (c.good(), c.wait(3600)), lambda c: (c.good(), c.echo()),
