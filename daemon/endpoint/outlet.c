@@ -588,12 +588,15 @@ static bool pump_once(struct outlet *outlet)
 	return write_batch(outlet);
 }
 
+/* A gap is something: it is crossed by cursor_start(), and told. */
 static bool nothing_left(struct outlet *outlet)
 {
 	struct position at = outlet->cursor.at;
 	struct msg msg;
 
-	return !cursor_read(&outlet->cursor, &at, &msg) || is_beyond(outlet, &msg, &at);
+	if (cursor_at_end(&outlet->cursor))
+		return true;
+	return cursor_read(&outlet->cursor, &at, &msg) && is_beyond(outlet, &msg, &at);
 }
 
 /* Is the reader's place kept for a time after ours? */
@@ -671,7 +674,7 @@ static void outlet_cursor_jumped(void *owner, uint64_t messages)
 	struct outlet *outlet = owner;
 
 	outlet->page_jumped = true;
-	if (!outlet->in_record && !outlet->options.receipts)
+	if (!outlet->in_record && !outlet->page_bytes && !outlet->options.receipts)
 		save(outlet);
 	if (outlet->events->missed)
 		outlet->events->missed(outlet->owner, messages);
