@@ -3,7 +3,8 @@
 In each round the server sends S:0, S:1, ... (S is the number of its session), `wspipe send` sends
 c:0, c:1, ... one by one, and a FIFO writer f:0, f:1, ...; then the daemon is killed at a random moment
 and started again.  Readers: `out` (one that keeps the FIFO open over the kill, and is sometimes
-replaced), a cursor that follows, a cursor that is read once a round.  What the daemon had not read from
+replaced), a cursor that follows, a cursor that is read once a round, `drain` read once a round, and the
+file endpoint.  What the daemon had not read from
 its socket is not its own: so each reader must see of each session a piece from 0 on, without gaps, in order,
 and all of them the same pieces; what is repeated must have been seen before."""
 
@@ -97,12 +98,15 @@ class Rounds:
         self.queued = []  # numbers of which `wspipe send` has said that they are queued
         self.next_sent = self.next_fifo = 0
         self.follows, self.once = Seen("cursor that follows"), Seen("cursor read at times")
+        self.drained, self.filed = Seen("drain"), Seen("file")
+        self.file_path = daemon.home / "messages"
         self.follow_path = daemon.home / "follow.txt"
         self.follow_at = 0
         self.lost = self.kills = 0
         self.sessions = 0
         daemon.start(f"[a]\nurl = {server.url}\npersist = yes\nreconnect-delay = 100ms\n"
-                     "reconnect-max = 100ms\n")
+                     "reconnect-max = 100ms\nendpoints = in out sock last status drain file\n"
+                     f"file = {self.file_path}\n")
         daemon.wait_open("a")
         for cursor in ("follows", "once"):
             assert daemon.client("cursor", "set", "a", cursor, "oldest").code == 0
@@ -144,6 +148,12 @@ class Rounds:
         for line in result.out.splitlines():
             self.once.take(line)
 
+    def drain(self):
+        result = self.daemon.shell("cat a/drain", timeout=60)
+        assert result.code == 0, result
+        for line in result.out.splitlines():
+            self.drained.take(line)
+
     def turn(self):
         session = self.next_session()
         client = self.follow()
@@ -159,19 +169,23 @@ class Rounds:
         self.daemon.start()
         self.daemon.wait_open("a")
         self.read_once()
+        self.drain()
         assert not self.out.failure, self.out.failure
 
     def finish(self):
         """Nobody talks any more: all readers come to the end of what is kept."""
         self.server.session(self.sessions)
         self.read_once()
+        self.drain()
         client = self.follow()
         eventually(lambda: all(r["behind_messages"] == 0 for r in self.daemon.readers("a")
-                               if r["kind"] in ("out", "cursor")), 60, "all have read all")
+                               if r["kind"] in ("out", "cursor", "drain", "file")), 60, "all have read all")
         eventually(lambda: self.daemon.status("a")["queue"]["messages"] == 0)
         client.kill()
         client.wait()
         self.take_followed()
+        for line in self.file_path.read_text().splitlines():
+            self.filed.take(line)
         self.out.over.set()
         self.out.join()
         assert not self.out.failure, self.out.failure
@@ -179,8 +193,9 @@ class Rounds:
             r"(\d+) outgoing messages \(\d+ bytes\) were on their way", self.daemon.log))
 
     def judge(self):
-        ends = [+seen.end for seen in (self.out.seen, self.follows, self.once)]
-        assert ends[0] == ends[1] == ends[2], ends
+        readers = (self.out.seen, self.follows, self.once, self.drained, self.filed)
+        ends = [+seen.end for seen in readers]
+        assert all(end == ends[0] for end in ends), ends
         arrived = []
         for number in range(self.sessions + 1):
             messages = self.server.session(number).messages
@@ -192,9 +207,9 @@ class Rounds:
         by_send = {int(x[2:]) for x in arrived if x[0] == "c"}
         missing = [n for n in self.queued if n not in by_send]
         assert len(missing) <= self.lost, f"{missing} are missing, {self.lost} were counted"
-        return (f"{self.kills} kills; received {self.out.seen.messages}, each by out, a cursor that follows "
-                f"and one read at times (repeated: {self.out.seen.repeated}, {self.follows.repeated}, "
-                f"{self.once.repeated}), no gap; queued {len(self.queued)}, {len(missing)} not arrived, "
+        repeated = ", ".join(f"{seen.name} {seen.repeated}" for seen in readers)
+        return (f"{self.kills} kills; received {self.out.seen.messages}, each by all, no gap "
+                f"(repeated: {repeated}); queued {len(self.queued)}, {len(missing)} not arrived, "
                 f"{self.lost} counted as on their way; by the FIFO {self.next_fifo} written, "
                 f"{sum(x[0] == 'f' for x in arrived)} arrived; none twice")
 
