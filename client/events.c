@@ -33,6 +33,7 @@ struct deadline events_due(const struct events *events)
 static void tell_missed(struct events *events, const struct json_span *line)
 {
 	events->missed += answer_number(line, "/messages", 0);
+	events->missed_any = true;
 	events_settle(events);
 }
 

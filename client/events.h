@@ -16,6 +16,7 @@ struct events {
 	bool ended;      /* "end" has come, or the daemon has gone */
 	int exit;        /* ... and so the command will end */
 	uint64_t missed; /* not told yet */
+	bool missed_any; /* ever */
 	struct deadline rest; /* ... before this: a slow reader shall not be buried in news of it */
 };
 

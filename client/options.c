@@ -45,13 +45,21 @@ enum {
 
 /* clang-format off */
 static const struct row rows[] = {
-	{"json", 0, FLAG, AT(json), FOR_LS | FOR_STATUS, .help = "print JSON"},
+	{"json", 0, FLAG, AT(json), FOR_LS | FOR_STATUS | FOR_CURSOR, .help = "print JSON"},
 	{"count", 'n', COUNT, AT(count), FOR_RECV, "COUNT",
 	 .help = "end after so many messages (also -C)"},
 	{NULL, 'C', COUNT, AT(count), FOR_RECV, "COUNT", .help = NULL},
 	{"count", 'C', COUNT, AT(count), FOR_CAT, "COUNT", .help = "end after so many messages"},
 	{NULL, '1', COUNT, AT(count), FOR_CAT, .fixed = "1", .help = "the same as -C 1"},
-	{"follow", 0, FLAG, AT(follow), FOR_RECV, .help = "go on for ever (the default without -n)"},
+	{"cursor", 0, TEXT, AT(cursor), FOR_RECV, "C",
+	 .help = "from where cursor C stands, to what there is; it moves"},
+	{"last", 0, COUNT, AT(last), FOR_RECV, "N", .help = "begin with the last N that are kept"},
+	{"since", 0, TEXT, AT(since), FOR_RECV, "WHEN",
+	 .help = "begin with those kept since then: 10min, 14:05, 2026-11-20T14:05Z"},
+	{"follow", 0, FLAG, AT(follow), FOR_RECV,
+	 .help = "go on for ever (the default but with --cursor)"},
+	{"no-follow", 0, FLAG, AT(no_follow), FOR_RECV, .help = "end with what is there now"},
+	{"strict", 0, FLAG, AT(strict), FOR_RECV, .help = "end with 1 when messages were missed"},
 	{"framing", 0, TEXT, AT(framing), FOR_STREAMS, "F", .list = framing_names,
 	 .help = "line (default), nul, length, json or raw"},
 	{"json", 0, TEXT, AT(framing), FOR_RECV, .fixed = "json", .help = "the same as --framing json"},

@@ -28,6 +28,7 @@ enum { /* a set of commands */
 	FOR_CHECK = 1 << 14,
 	FOR_REQUEST = 1 << 15,
 	FOR_PRESETS = 1 << 16,
+	FOR_CURSOR = 1 << 17,
 	FOR_SETTINGS = FOR_OPEN | FOR_CAT | FOR_EXEC | FOR_REQUEST, /* take the keys of the configuration */
 };
 
@@ -39,9 +40,9 @@ struct setting {
 struct options { /* strings are argv's */
 	const char *runtime_dir, *config;
 	bool help, version, json, stamp, no_daemon, no_queue, confirm, stay_open, follow;
-	bool ordered, raw_id;
-	const char *framing, *type, *until, *field;
-	uint64_t count;                /* 0: no limit */
+	bool ordered, raw_id, no_follow, strict;
+	const char *framing, *type, *until, *field, *cursor, *since;
+	uint64_t count, last;          /* 0: no limit; not said */
 	int64_t timeout_ms, quiet_ms;  /* -1: not said */
 	struct setting *settings;
 	size_t settings_n;

@@ -101,6 +101,25 @@ static void print_cell(const char *cell, size_t column, const int width[COLUMNS]
 		printf("%-*s  ", width[column], cell);
 }
 
+void print_cursors(const struct json_span *cursors)
+{
+	static const char *const pointers[] = {"/name", "/behind_messages", "/missed", "/pid"};
+	char cell[4][CELL_BYTES];
+	struct json_span cursor;
+	size_t at = 0;
+
+	printf("%-20s %10s %10s %s\n", "NAME", "BEHIND", "MISSED", "PID");
+	while (json_next(cursors, &at, NULL, &cursor) > 0) {
+		for (size_t i = 0; i < 4; i++) {
+			struct json_span value = {.at = "null", .len = 4};
+
+			json_find(cursor.at, cursor.len, pointers[i], &value);
+			show(&value, cell[i]);
+		}
+		printf("%-20s %10s %10s %s\n", cell[0], cell[1], cell[2], cell[3]);
+	}
+}
+
 void print_table(const struct json_span *connections)
 {
 	struct json_span connection;

@@ -13,6 +13,8 @@ void print_json(const struct json_span *span);
 
 /* CONNECTIONS: the array of the daemon's answer to "status". */
 void print_table(const struct json_span *connections);
+/* Likewise those of "cursor". */
+void print_cursors(const struct json_span *cursors);
 
 /* "key: value" lines of one object; what has members of its own is "key: member=value ...". */
 void print_object(const struct json_span *object);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ enum {
 	COPY_BYTES = 256 * 1024,
 	ANSWER_BYTES = 64 * 1024,
 	PRINT_MAX = 2047 * 1024 * 1024, /* of stamped records at once */
+	PART_MS = 10 * 1000,
 };
 
 enum { INPUT, STREAM, OUTPUT, CONTROL, POLLED };
@@ -41,6 +43,7 @@ struct relay {
 	bool half_closed;  /* ... and the daemon knows */
 	bool stream_ended; /* nothing more comes from the stream */
 	struct deadline quiet;
+	uint64_t received, committed; /* bytes of the stream */
 	int exit; /* of a failure of our own, or 0 */
 };
 
@@ -149,6 +152,8 @@ static void relay_read_stream(struct relay *relay)
 		return;
 	}
 	n = recv(relay->session->stream_fd, tail, COPY_BYTES, MSG_DONTWAIT);
+	if (n > 0)
+		relay->received += (uint64_t)n;
 	if (n > 0 && relay->options->stamp)
 		relay_take_bytes(relay, tail, (size_t)n);
 	else if (n > 0)
@@ -165,6 +170,36 @@ static void relay_write_output(struct relay *relay)
 
 	if (r < 0)
 		relay_fail(relay, "standard output", r);
+}
+
+/* What has been printed is told to the daemon, which moves the cursor: killed before that, we would
+ * print it again, but never pass over anything.  Of stamped bytes only when all of them are out. */
+static void relay_commit(struct relay *relay)
+{
+	uint64_t waiting = relay->options->stamp ? buf_len(&relay->stamp.in) : buf_len(&relay->to_print);
+	char line[64];
+
+	if (!relay->options->commits || (relay->options->stamp && buf_len(&relay->to_print)) ||
+	    relay->received - waiting <= relay->committed)
+		return;
+	snprintf(line, sizeof(line), "{\"commit\":%llu}\n",
+		 (unsigned long long)(relay->received - waiting));
+	if (session_say(relay->session, line) == 0)
+		relay->committed = relay->received - waiting;
+}
+
+/* The last of it: the next one who reads by this cursor must find it moved. */
+static int relay_part(struct relay *relay)
+{
+	struct deadline deadline = deadline_in(PART_MS);
+	char line[64];
+
+	relay_commit(relay);
+	snprintf(line, sizeof(line), "{\"commit\":%llu}\n", (unsigned long long)relay->committed);
+	if (session_say(relay->session, line) == 0 && session_part(relay->session, &deadline))
+		return 0;
+	say(relay->session->who, "the daemon has not confirmed what was printed last: it may come again");
+	return EXIT_PEER;
 }
 
 /* --- the loop ------------------------------------------------------------------------------- */
@@ -212,6 +247,7 @@ static void relay_act(struct relay *relay, const struct pollfd polled[POLLED])
 	}
 	if (prints && polled[OUTPUT].revents)
 		relay_write_output(relay);
+	relay_commit(relay);
 	if (polled[STREAM].events & POLLIN && polled[STREAM].revents & ~POLLOUT)
 		relay->options->answers ? relay_read_answers(relay) : relay_read_stream(relay);
 	if (sends && polled[STREAM].events & POLLOUT && polled[STREAM].revents & ~POLLIN)
@@ -274,6 +310,10 @@ int relay_run(struct session *session, const struct relay_options *options)
 		relay_end_input(&relay);
 	}
 	r = relay_loop(&relay);
+	if (options->commits && relay_part(&relay) != 0 && r == 0)
+		r = EXIT_PEER;
+	if (options->strict && relay.events.missed_any && r == 0)
+		r = EXIT_PEER;
 	output_close(&relay.output);
 	stamp_done(&relay.stamp);
 	buf_done(&relay.to_send);

@@ -17,6 +17,8 @@ struct relay_options {
 	bool reads, writes;  /* what the verb does: recv, send, or cat */
 	struct buf *given;   /* records to send instead of standard input; NULL: none */
 	struct answers *answers; /* the stream is what they take (request); NULL: it is messages */
+	bool commits;        /* tell the daemon what has been printed (a cursor) */
+	bool strict;         /* messages that were missed are a failure */
 	bool stamp;          /* the stream is json; print times and what `framing` makes of it */
 	enum framing framing;
 	int64_t quiet_ms;    /* between the end of input and telling it; negative: at once */

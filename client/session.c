@@ -117,6 +117,35 @@ bool session_line(struct session *session, struct json_span *ret)
 	return true;
 }
 
+/* A line this short goes in whole or not at all. */
+int session_say(struct session *session, const char *line)
+{
+	ssize_t n;
+
+	do {
+		n = send(session->fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+bool session_part(struct session *session, const struct deadline *deadline)
+{
+	struct json_span line;
+	int r = 1;
+
+	shutdown(session->fd, SHUT_WR);
+	while (r > 0 || r == -EAGAIN) {
+		struct pollfd polled = {.fd = session->fd, .events = POLLIN};
+
+		if (r == -EAGAIN && poll(&polled, 1, deadline_left_ms(deadline)) == 0)
+			return false;
+		r = session_read(session);
+		while (session_line(session, &line))
+			;
+	}
+	return r == 0;
+}
+
 /* --- asking --------------------------------------------------------------------------------- */
 
 /* 1: ready, 0: too late. */

@@ -35,6 +35,12 @@ void session_done(struct session *session);
 int session_ask(struct session *session, const struct place *place, struct request *request,
 		bool may_start, const struct deadline *deadline, struct json_span *ret);
 
+/* Say a short line to the daemon, without waiting.  -EAGAIN: it does not listen now; or another -errno. */
+int session_say(struct session *session, const char *line);
+/* Nothing more will be said: wait until the daemon has heard all, and has left.  False: it did not in
+ * time. */
+bool session_part(struct session *session, const struct deadline *deadline);
+
 /* What has come, without waiting: bytes, 0 at the end, -EAGAIN or another -errno. */
 int session_read(struct session *session);
 /* The next whole line of that; false: there is none yet. */

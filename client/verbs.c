@@ -24,6 +24,7 @@
 #include "request.h"
 #include "session.h"
 #include "start.h"
+#include "when.h"
 
 enum {
 	NAME_MAX_LEN = 64,
@@ -416,10 +417,38 @@ static int verb_send(const struct options *options)
 	return r;
 }
 
+static int bad_when(const char *text)
+{
+	say(NULL, "'%s' is no moment (10min for ten minutes ago, 14:05, 2026-11-20, 2026-11-20T14:05:06Z, "
+		  "@SECONDS)", text);
+	return EXIT_USAGE;
+}
+
+/* Where it begins, and whether it ends with what is there. */
+static int recv_place(const struct options *options, struct request *request)
+{
+	uint64_t since = 0;
+
+	if (!!options->cursor + !!options->last + !!options->since > 1) {
+		say(NULL, "only one of --cursor, --last and --since says where to begin");
+		return EXIT_USAGE;
+	}
+	if (options->since && when_parse(options->since, &since) < 0)
+		return bad_when(options->since);
+	request_text(request, "cursor", options->cursor);
+	request_count(request, "last", options->last);
+	request_count(request, "since", options->since && !since ? 1 : since);
+	if (options->no_follow || (options->cursor && !options->follow))
+		request_false(request, "follow");
+	return 0;
+}
+
 static int verb_recv(const struct options *options)
 {
 	struct relay_options relay = {
 		.reads = true,
+		.commits = options->cursor != NULL,
+		.strict = options->strict,
 		.stamp = options->stamp,
 		.framing = framing_of(options),
 		.deadline = deadline_in(options->timeout_ms),
@@ -437,6 +466,12 @@ static int verb_recv(const struct options *options)
 	request_stream(&request, options, VERB_RECV,
 		       options->stamp ? "json" : framing_names[relay.framing]);
 	request_text(&request, "name", options->words[0]);
+	r = recv_place(options, &request);
+	if (r) {
+		request_done(&request);
+		session_done(&session);
+		return r;
+	}
 	r = ask_stream(&session, options, &request, false, &answer);
 	if (r == 0)
 		r = relay_run(&session, &relay);
@@ -572,6 +607,71 @@ static int verb_exec(const struct options *options)
 	return r;
 }
 
+/* --- cursors -------------------------------------------------------------------------------- */
+
+static int cursor_list(const struct options *options)
+{
+	struct json_span answer, cursors;
+	struct request request;
+	struct session session;
+	int r;
+
+	request_begin(&request, VERB_CURSOR);
+	request_text(&request, "action", "ls");
+	request_text(&request, "name", options->words[1]);
+	session_init(&session, options->words[1]);
+	r = ask(&session, options, &request, false, &answer);
+	if (r == 0 && json_find(answer.at, answer.len, "/cursors", &cursors) <= 0)
+		r = bad_answer(options->words[1]);
+	else if (r == 0 && options->json)
+		print_json(&cursors);
+	else if (r == 0)
+		print_cursors(&cursors);
+	session_done(&session);
+	return r;
+}
+
+/* rm NAME C, set NAME C oldest|newest|WHEN */
+static int cursor_change(const struct options *options, const char *action, const char *to)
+{
+	struct json_span answer;
+	struct request request;
+	struct session session;
+	uint64_t since = 0;
+	int r;
+
+	if (to && strcmp(to, "oldest") != 0 && strcmp(to, "newest") != 0) {
+		if (when_parse(to, &since) < 0)
+			return bad_when(to);
+		to = NULL;
+		since += since == 0;
+	}
+	request_begin(&request, VERB_CURSOR);
+	request_text(&request, "action", action);
+	request_text(&request, "name", options->words[1]);
+	request_text(&request, "cursor", options->words[2]);
+	request_text(&request, "to", to);
+	request_count(&request, "since", since);
+	session_init(&session, options->words[1]);
+	r = ask(&session, options, &request, false, &answer);
+	session_done(&session);
+	return r;
+}
+
+static int verb_cursor(const struct options *options)
+{
+	const char *action = options->words[0];
+
+	if (strcmp(action, "ls") == 0 && options->words_n == 2)
+		return cursor_list(options);
+	if (strcmp(action, "rm") == 0 && options->words_n == 3)
+		return cursor_change(options, action, NULL);
+	if (strcmp(action, "set") == 0 && options->words_n == 4)
+		return cursor_change(options, action, options->words[3]);
+	say("cursor", "it is: ls NAME, rm NAME C, or set NAME C oldest|newest|WHEN");
+	return EXIT_USAGE;
+}
+
 /* --- the daemon ----------------------------------------------------------------------------- */
 
 static int verb_reload(const struct options *options)
@@ -684,7 +784,7 @@ const struct verb verbs[] = {
 	{"resume", FOR_RESUME, 1, 1, "NAME", "connect a paused or closed one again", verb_resume},
 	{"send", FOR_SEND, 1, SIZE_MAX, "NAME [MESSAGE]...", "send these, or standard input by lines",
 	 verb_send},
-	{"recv", FOR_RECV, 1, 1, "NAME [OPTION]...", "print what is received from now on",
+	{"recv", FOR_RECV, 1, 1, "NAME [OPTION]...", "print what is received, or was",
 	 verb_recv},
 	{"cat", FOR_CAT, 1, 1, "NAME|URL [OPTION]...", "standard input and output, both ways", verb_cat},
 	{"request", FOR_REQUEST, 1, SIZE_MAX, "NAME|URL [MESSAGE]...",
@@ -695,6 +795,8 @@ const struct verb verbs[] = {
 	 verb_wait},
 	{"presets", FOR_PRESETS, 0, 0, "", "what the key preset sets for known protocols",
 	 verb_presets},
+	{"cursor", FOR_CURSOR, 2, 4, "ls|rm|set NAME [C] [TO]", "named places in what is kept",
+	 verb_cursor},
 	{"reload", FOR_RELOAD, 0, 0, "", "read the configuration again", verb_reload},
 	{"stop", FOR_STOP, 0, 0, "", "close all connections and end the daemon", verb_stop},
 	{"check", FOR_CHECK, 0, 0, "[--config FILE]", "tell what is wrong with the configuration",

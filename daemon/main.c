@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/sync.h"
 #include "control/control.h"
 #include "service/config.h"
 #include "service/instance.h"
@@ -17,7 +18,7 @@
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_BAD_USE = 2, FAULTS_MAX = 4 * 1024 * 1024 };
 
 struct arguments {
-	const char *config_file, *runtime_dir;
+	const char *config_file, *runtime_dir, *state_dir;
 	int log_level; /* -1: as configured */
 	bool check, keys, presets, on_demand;
 };
@@ -72,7 +73,8 @@ static int parse(int argc, char **argv, struct arguments *ret)
 			ret->runtime_dir = optarg;
 			break;
 		case STATE:
-			break; /* nothing is kept there yet */
+			ret->state_dir = optarg;
+			break;
 		case LEVEL:
 			ret->log_level = log_level_from_name(optarg);
 			if (ret->log_level < 0)
@@ -129,7 +131,7 @@ static void main_service_reloaded(void *owner)
 		control_set_access(above->control, service_daemon_options(above->service)->access);
 }
 
-static int run(const struct arguments *arguments, const struct instance *instance,
+static int run(const struct arguments *arguments, struct instance *instance,
 	       struct config *config)
 {
 	struct above above = {0};
@@ -137,6 +139,7 @@ static int run(const struct arguments *arguments, const struct instance *instanc
 		.config_file = arguments->config_file,
 		.runtime_fd = instance->runtime_fd,
 		.runtime_dir = instance->runtime_dir,
+		.instance = instance,
 		.on_demand = arguments->on_demand,
 		.reloaded = main_service_reloaded,
 		.owner = &above,
@@ -152,13 +155,14 @@ static int run(const struct arguments *arguments, const struct instance *instanc
 		log_error(NULL, "cannot run in %s: %s", instance->runtime_dir, strerror(-r));
 	above.control = control_free(above.control);
 	above.service = service_free(above.service);
+	sync_stop(); /* ... when all is on the disk */
 	return r < 0 ? EXIT_FAILED : EXIT_OK;
 }
 
 static int start(const struct arguments *arguments, struct config *config)
 {
 	struct instance instance;
-	int r = instance_take(&instance, arguments->runtime_dir);
+	int r = instance_take(&instance, arguments->runtime_dir, arguments->state_dir);
 	int status = EXIT_FAILED;
 
 	if (r == 0) {

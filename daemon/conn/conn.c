@@ -25,6 +25,7 @@
 #include "codec/frame.h"
 #include "codec/utf8.h"
 #include "conn/confirm.h"
+#include "conn/durable.h"
 #include "conn/retry.h"
 
 enum {
@@ -76,6 +77,8 @@ struct conn {
 	struct confirm confirm;
 	struct calls *calls; /* NULL: no key id */
 	uint64_t put;        /* messages into the outbox so far */
+	struct cursors *cursors;
+	struct durable durable;
 	struct retry retry;
 	struct timer timer, expiry, loss;
 	struct later flush, notify;
@@ -702,8 +705,11 @@ static bool next_to_send(struct conn *conn, struct msg *ret, bool *ret_queued)
 static int send_one(struct conn *conn, const struct msg *msg, bool queued)
 {
 	uint64_t start = ws_queued(conn->ws), end;
-	int r = ws_send(conn->ws, msg, &end);
+	int r;
 
+	if (queued)
+		outbox_begin(conn->outbox);
+	r = ws_send(conn->ws, msg, &end);
 	if (r < 0)
 		return r;
 	if (queued) {
@@ -925,10 +931,13 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 		r = spool_new(&conn->spool, &options->spool, pool, &spool_events, conn);
 	if (r == 0)
 		r = renew_calls(conn);
+	if (r == 0)
+		r = cursors_new(&conn->cursors, conn->spool);
 	if (r < 0) {
 		conn_free(conn);
 		return r;
 	}
+	durable_init(&conn->durable, conn->name, conn->spool, conn->outbox, conn->cursors);
 	*ret = conn;
 	return 0;
 }
@@ -941,7 +950,10 @@ static void tell_what_is_lost(struct conn *conn)
 	log_losses(conn, "some");
 	if (conn->outbox)
 		outbox_get_stats(conn->outbox, &left);
-	if (left.queued_messages > 0)
+	if (left.queued_messages > 0 && conn->durable.on && !conn->durable.forget)
+		log_info(conn->name, "%" PRIu64 " outgoing messages stay queued, for the next start",
+			 left.queued_messages - left.taken_messages);
+	else if (left.queued_messages > 0)
 		log_warning(conn->name,
 			    "%" PRIu64 " outgoing messages (%" PRIu64 " bytes) were still queued and "
 			    "are lost",
@@ -963,10 +975,12 @@ struct conn *conn_free(struct conn *conn)
 	timer_done(&conn->timer);
 	timer_done(&conn->expiry);
 	timer_done(&conn->loss);
+	conn->cursors = cursors_free(conn->cursors);
 	confirm_done(&conn->confirm);
 	conn->calls = calls_free(conn->calls);
 	conn->outbox = outbox_free(conn->outbox);
 	conn->spool = spool_free(conn->spool);
+	durable_done(&conn->durable);
 	url_done(&conn->url);
 	free(conn->close_why);
 	free(conn->name);
@@ -1002,6 +1016,8 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 	confirm_set_options(&conn->confirm, options->resend, options->outbox.queue_bytes);
 	if (r == 0)
 		r = renew_calls(conn);
+	if (!options->persist && conn->durable.on)
+		durable_stop(&conn->durable);
 	timer_cancel(&conn->expiry);
 	arm_expiry(conn);
 	if (dialing)
@@ -1012,6 +1028,31 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 			timer_set(&conn->timer, options->ping_interval_ms);
 	}
 	return r;
+}
+
+void conn_persist(struct conn *conn, int state_fd)
+{
+	struct outbox_stats queued;
+	struct outbox_loss lost;
+
+	if (!conn->options->persist)
+		return;
+	durable_start(&conn->durable, state_fd, conn->options->resend, &lost);
+	outbox_get_stats(conn->outbox, &queued);
+	conn->put = queued.put_messages; /* numbers go on from those of the daemon before us */
+	conn->stats.unsent_messages += lost.messages;
+	conn->stats.unsent_bytes += lost.bytes;
+	arm_expiry(conn);
+}
+
+void conn_forget(struct conn *conn)
+{
+	durable_forget(&conn->durable);
+}
+
+const char *conn_persist_problem(const struct conn *conn)
+{
+	return conn->options->persist ? durable_problem(&conn->durable) : NULL;
 }
 
 void conn_open(struct conn *conn)
@@ -1133,6 +1174,11 @@ struct outbox *conn_outbox(struct conn *conn)
 struct confirm *conn_confirm(struct conn *conn)
 {
 	return &conn->confirm;
+}
+
+struct cursors *conn_cursors(struct conn *conn)
+{
+	return conn->cursors;
 }
 
 enum conn_state conn_state(const struct conn *conn)

@@ -15,6 +15,7 @@
 #include "codec/url.h"
 #include "conn/calls.h"
 #include "conn/credentials.h"
+#include "conn/cursors.h"
 #include "conn/outbox.h"
 #include "conn/spool.h"
 #include "net/dial.h"
@@ -45,6 +46,7 @@ struct conn_options {
 	bool resend;    /* ... again what no pong has covered when the link was lost */
 	struct calls_options calls;
 	char **on_open; /* messages sent first at each open */
+	bool persist;   /* see conn_persist() */
 	int type;       /* MSG_TEXT or MSG_BINARY: of on_open, and what endpoints send */
 	uint64_t connect_timeout_ms, close_timeout_ms;
 	uint64_t ping_interval_ms, ping_timeout_ms; /* 0: off */
@@ -74,6 +76,13 @@ struct conn_watch {
 int conn_new(struct conn **ret, const char *name, const struct conn_options *options,
 	     struct records_pool *pool);
 struct conn *conn_free(struct conn *conn); /* at once, without a Close */
+
+/* With `persist`: keep messages and places of readers below STATE_FD (negative: the errno why there is
+ * no state directory), and take up what lies there.  Before anything reads or opens it; again after
+ * conn_set_options(), for one that did not persist.  What fails is in the log. */
+void conn_persist(struct conn *conn, int state_fd);
+void conn_forget(struct conn *conn); /* remove what is there when the conn is freed */
+const char *conn_persist_problem(const struct conn *conn); /* NULL: there is none */
 
 /* Live options take effect now; the others with the next attempt.  (The service reconnects when
  * those differ that need it.) */
@@ -114,6 +123,7 @@ const struct url *conn_url(const struct conn *conn);
 struct spool *conn_spool(struct conn *conn);
 struct outbox *conn_outbox(struct conn *conn);
 struct confirm *conn_confirm(struct conn *conn);
+struct cursors *conn_cursors(struct conn *conn);
 enum conn_state conn_state(const struct conn *conn);
 extern const char *const conn_state_names[CONN_STATES + 1];
 uint64_t conn_since_us(const struct conn *conn);        /* wall clock of the last state change */

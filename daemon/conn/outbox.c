@@ -9,9 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conn/records.h"
+enum {
+	BLOCK_MAX = 64 * 1024,
+	BLOCKS_MAX = 64, /* about: each holds a descriptor if it is a file */
+};
 
-enum { BLOCK_MAX = 64 * 1024 };
+#define PREFIX "outbox."
+
+/* In struct record: how far a message has got, as a later daemon finds it. */
+enum { WAITING, TAKEN, RELEASED };
 
 /* Behind each payload: what the message covers in the stream, once it was taken. */
 struct span {
@@ -35,6 +41,13 @@ struct outbox {
 
 static void wake_waiters(struct outbox *outbox);
 
+static size_t block_max_for(uint64_t queue_bytes)
+{
+	uint64_t least = queue_bytes / BLOCKS_MAX;
+
+	return least > BLOCK_MAX ? least : BLOCK_MAX;
+}
+
 int outbox_new(struct outbox **ret, const struct outbox_options *options)
 {
 	struct outbox *outbox = calloc(1, sizeof(*outbox));
@@ -42,7 +55,7 @@ int outbox_new(struct outbox **ret, const struct outbox_options *options)
 	if (!outbox)
 		return -ENOMEM;
 	outbox->options = *options;
-	records_init(&outbox->records, BLOCK_MAX, NULL);
+	records_init(&outbox->records, block_max_for(options->queue_bytes), NULL);
 	list_init(&outbox->waiters);
 	*ret = outbox;
 	return 0;
@@ -62,6 +75,7 @@ struct outbox *outbox_free(struct outbox *outbox)
 void outbox_set_options(struct outbox *outbox, const struct outbox_options *options)
 {
 	outbox->options = *options;
+	outbox->records.block_max = block_max_for(options->queue_bytes);
 	wake_waiters(outbox);
 }
 
@@ -85,26 +99,45 @@ static void set_span(struct record *record, struct span span)
 	memcpy(record->data + payload_len(record), &span, sizeof(span));
 }
 
-/* The record at PLACE, which is moved over the seam between blocks if it stands there. */
-static struct record *record_at(const struct outbox *outbox, struct place *place)
+static void step(struct place *place, const struct record *record)
 {
-	if (!place->block) {
-		place->block = records_oldest(&outbox->records);
-		place->offset = 0;
-	}
+	place->offset += record_size(record->len);
+}
+
+/* Step over the seam between blocks. */
+static void settle(const struct outbox *outbox, struct place *place)
+{
+	if (!place->block)
+		*place = (struct place){.block = records_oldest(&outbox->records)};
 	while (place->block && place->offset == place->block->used) {
 		struct block *after = records_after(&outbox->records, place->block);
 
 		if (!after)
-			return NULL;
+			return;
 		*place = (struct place){.block = after};
 	}
-	return place->block ? block_record(place->block, place->offset) : NULL;
 }
 
-static void step(struct place *place, const struct record *record)
+/* The record at PLACE, which is moved to it; or NULL.  Those released lie ahead of all others, but for
+ * what a power cut may have left. */
+static struct record *record_at(const struct outbox *outbox, struct place *place)
 {
-	place->offset += record_size(record->len);
+	struct record *record;
+
+	for (;;) {
+		settle(outbox, place);
+		record = place->block ? block_record(place->block, place->offset) : NULL;
+		if (!record || record->state != RELEASED)
+			return record;
+		step(place, record);
+	}
+}
+
+/* The record at PLACE: a later daemon shall find this. */
+static void set_state(const struct place *place, struct record *record, uint32_t state)
+{
+	record->state = state;
+	block_touch(place->block);
 }
 
 /* --- putting -------------------------------------------------------------------------------- */
@@ -157,6 +190,9 @@ int outbox_put(struct outbox *outbox, const struct msg *msg, struct outbox_waite
 	record->stamp = msg->time_us;
 	if (msg->len > 0)
 		memcpy(record->data, msg->data, msg->len);
+	record->flags = 0;
+	record->code = 0;
+	records_publish(&outbox->records, record);
 	outbox->messages++;
 	outbox->bytes += msg->len;
 	if (waiter) {
@@ -207,19 +243,33 @@ bool outbox_next(struct outbox *outbox, struct msg *ret)
 	return true;
 }
 
+void outbox_begin(struct outbox *outbox)
+{
+	struct record *record = record_at(outbox, &outbox->next);
+
+	set_state(&outbox->next, record, TAKEN);
+}
+
 void outbox_take(struct outbox *outbox, uint64_t start, uint64_t end)
 {
 	struct record *record = record_at(outbox, &outbox->next);
 
 	set_span(record, (struct span){.start = start, .end = end});
+	set_state(&outbox->next, record, TAKEN);
 	step(&outbox->next, record);
 	outbox->taken++;
 }
 
-/* Blocks that lie wholly before `head` are not needed any more; nor is anything when all is out. */
+/* Blocks that lie wholly before `head` are not needed any more; nor is anything when all is out.  A file
+ * is kept for what comes next, as long as there is room in it: making one takes as long as many messages. */
 static void release_blocks(struct outbox *outbox)
 {
-	if (outbox->messages == 0) {
+	struct block *newest = list_last(&outbox->records.blocks, struct block, link);
+
+	if (outbox->messages == 0 && newest && newest->file && !newest->sealed &&
+	    newest->used <= newest->size / 2) {
+		outbox->head = outbox->next = (struct place){.block = newest, .offset = newest->used};
+	} else if (outbox->messages == 0) {
 		while (records_oldest(&outbox->records))
 			records_drop_oldest(&outbox->records);
 		records_trim(&outbox->records);
@@ -230,10 +280,11 @@ static void release_blocks(struct outbox *outbox)
 		records_drop_oldest(&outbox->records);
 }
 
-static struct outbox_loss release_head(struct outbox *outbox, const struct record *record)
+static struct outbox_loss release_head(struct outbox *outbox, struct record *record)
 {
 	struct outbox_loss released = {.messages = 1, .bytes = payload_len(record)};
 
+	set_state(&outbox->head, record, RELEASED);
 	step(&outbox->head, record);
 	outbox->messages--;
 	outbox->bytes -= released.bytes;
@@ -265,6 +316,23 @@ struct outbox_loss outbox_written(struct outbox *outbox, uint64_t position)
 	return released;
 }
 
+/* What the link had, but not begun to write, waits again. */
+static void untake(struct outbox *outbox)
+{
+	struct place place = outbox->head;
+	struct record *record;
+
+	for (; outbox->taken > 0; outbox->taken--) {
+		record = record_at(outbox, &place);
+		set_state(&place, record, WAITING);
+		step(&place, record);
+	}
+	/* One may have been begun and then not been taken after all. */
+	record = record_at(outbox, &place);
+	if (record)
+		set_state(&place, record, WAITING);
+}
+
 /* At most one message is half out, and it is the first: the link writes in order. */
 struct outbox_loss outbox_rewind(struct outbox *outbox, uint64_t position)
 {
@@ -274,8 +342,8 @@ struct outbox_loss outbox_rewind(struct outbox *outbox, uint64_t position)
 	while (outbox->taken > 0 && (record = record_at(outbox, &outbox->head)) &&
 	       get_span(record).start < position)
 		add(&lost, release_head(outbox, record));
+	untake(outbox);
 	outbox->next = outbox->head;
-	outbox->taken = 0;
 	release_blocks(outbox);
 	wake_waiters(outbox);
 	return lost;
@@ -319,6 +387,49 @@ struct outbox_loss outbox_clear(struct outbox *outbox)
 	release_blocks(outbox);
 	wake_waiters(outbox);
 	return lost;
+}
+
+/* --- across restarts ------------------------------------------------------------------------ */
+
+/* What is damaged is judged by what it says: never sent twice. */
+static void take_up(struct outbox *outbox, bool again, struct outbox_loss *lost)
+{
+	struct place place = {0};
+	struct record *record;
+
+	while ((record = record_at(outbox, &place))) {
+		struct outbox_loss one = {1, payload_len(record)};
+
+		if (record->state != WAITING && again)
+			set_state(&place, record, WAITING);
+		if (record->state == WAITING) {
+			outbox->messages++;
+			outbox->bytes += one.bytes;
+		} else {
+			add(lost, one);
+			set_state(&place, record, RELEASED);
+		}
+		step(&place, record);
+	}
+	record_at(outbox, &outbox->head);
+	outbox->next = outbox->head;
+}
+
+int outbox_set_store(struct outbox *outbox, struct store *store, bool take_up_files, bool again,
+		     struct records_found *ret, struct outbox_loss *ret_lost)
+{
+	int r;
+
+	records_set_store(&outbox->records, store, PREFIX, sizeof(struct span));
+	if (!take_up_files)
+		return 0;
+	*ret_lost = (struct outbox_loss){0};
+	r = records_load(&outbox->records, ret);
+	if (r < 0)
+		return r;
+	take_up(outbox, again, ret_lost);
+	release_blocks(outbox);
+	return 0;
 }
 
 bool outbox_empty(const struct outbox *outbox)

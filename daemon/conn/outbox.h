@@ -4,7 +4,9 @@
  * fill our memory.  So put() refuses when `queue` bytes are waiting, and wakes the refused writer once
  * there is room again.  Messages stay here until their last byte has been written to the socket: when
  * the link is lost, those of which no byte had left are sent on the next one.
- * Owned by one conn.  Does no I/O, never logs. */
+ * With a store it lies in files, and each message bears how far it has got: what was not given to the
+ * link when the daemon was killed is sent by the next one; what was given to it may have left, so it is
+ * not sent again (unless that was asked for), but counted.  Owned by one conn.  Never logs. */
 #ifndef CONN_OUTBOX_H
 #define CONN_OUTBOX_H
 
@@ -13,6 +15,7 @@
 
 #include "base/list.h"
 #include "base/msg.h"
+#include "conn/records.h"
 
 struct outbox;
 
@@ -50,8 +53,16 @@ void outbox_set_options(struct outbox *outbox, const struct outbox_options *opti
 int outbox_put(struct outbox *outbox, const struct msg *msg, struct outbox_waiter *waiter);
 void outbox_forget(struct outbox_waiter *waiter);
 
+/* Keep what comes from now on in files of STORE (NULL: no longer).  TAKE_UP: and first take up what waits
+ * there; only while nothing else does.  What had been taken, but not released, waits again if AGAIN, and
+ * is *RET_LOST if not.  -errno of that: then nothing is kept in files. */
+int outbox_set_store(struct outbox *outbox, struct store *store, bool take_up, bool again,
+		     struct records_found *ret, struct outbox_loss *ret_lost);
+
 /* The oldest message that was not taken yet, or false.  The view is good until it is released. */
 bool outbox_next(struct outbox *outbox, struct msg *ret);
+/* It is about to be given to the link: not again after a crash, for some of it may have left. */
+void outbox_begin(struct outbox *outbox);
 /* It has been given to the link, where it covers these stream positions. */
 void outbox_take(struct outbox *outbox, uint64_t start, uint64_t end);
 /* The link has written so far: what is wholly out is released, and waiters are called if there is

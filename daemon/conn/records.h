@@ -3,7 +3,10 @@
  *
  * Appending is one copy and, but for a new block now and then, no allocation; reading gives views.
  * Blocks grow from 256 bytes to `block_max`, so a quiet log is small; a record larger than that has a
- * block of its own.  A block that somebody pins outlives its removal from the log. */
+ * block of its own.  A block that somebody pins outlives its removal from the log.
+ *
+ * With a store each new block is a file (blockfile.h): what was published in it outlives us.  When no
+ * file can be made, the block is made in memory: the log goes on. */
 #ifndef CONN_RECORDS_H
 #define CONN_RECORDS_H
 
@@ -12,24 +15,35 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "conn/store.h"
 
 /* What stands ahead of each payload; payloads are padded to 8 bytes. */
 struct record {
 	uint32_t len;
 	uint8_t kind, flags; /* as in struct msg */
 	uint16_t code;
-	uint64_t stamp; /* wall clock in microseconds; the outbox puts a stream position here later */
+	uint64_t stamp; /* wall clock in microseconds */
+	uint32_t check; /* of all above and the payload; only in files */
+	uint32_t state; /* the outbox's: how far it has got; not checked, because it changes */
 	uint8_t data[];
 };
 
 struct block {
 	struct list link; /* in struct records, oldest first; not linked: dropped, but pinned */
 	struct records_pool *pool;
-	size_t size, used;  /* bytes of data[] */
+	size_t size, used;  /* bytes of data */
 	uint64_t first_seq; /* number of the first message in it */
 	uint64_t payload;   /* bytes of messages in it, without heads and padding */
-	unsigned pins;
-	uint8_t data[] __attribute__((aligned(8)));
+	uint32_t messages;
+	unsigned pins : 31;
+	unsigned sealed : 1;     /* takes no more, whatever room there is */
+	uint8_t *data;           /* behind this struct, or in the file */
+	struct block_file *file; /* NULL: it is in memory */
+};
+
+struct block_file {
+	struct mapped mapped;
+	uint64_t serial; /* the number in its name */
 };
 
 /* What several logs may hold together; whoever asks for a block too much is refused. */
@@ -48,9 +62,24 @@ struct records {
 	struct list blocks;
 	struct block *spare;  /* the last block given up, for the next one needed */
 	size_t block_max;
-	uint64_t bytes;       /* of the blocks on the list */
+	uint64_t bytes;       /* of the blocks on the list ... */
+	uint64_t pooled;      /* ... and of those of them that count for the pool */
 	uint64_t next_seq;    /* number of the next message; counted from 0 */
-	struct records_pool *pool; /* or NULL */
+	struct records_pool *pool; /* or NULL; blocks in files do not count */
+	struct store *store; /* where the files are; NULL: there are none */
+	const char *prefix;  /* of their names */
+	bool in_files;       /* new blocks are files */
+	uint32_t tail;       /* at the end of each payload, not checked */
+	uint64_t next_serial;
+};
+
+/* What was found in the store. */
+struct records_found {
+	uint64_t messages;
+	uint64_t cut_bytes; /* torn by a crash: cut off ... */
+	unsigned cut_files; /* ... at the end of so many files */
+	unsigned set_aside; /* files of another version, or damaged: kept under another name */
+	uint64_t absent;    /* messages between files: those in between are missing */
 };
 
 static inline size_t record_size(uint32_t len)
@@ -59,11 +88,22 @@ static inline size_t record_size(uint32_t len)
 }
 
 void records_init(struct records *records, size_t block_max, struct records_pool *pool);
-void records_done(struct records *records); /* pinned blocks go when they are released */
+void records_done(struct records *records); /* pinned blocks go when they are released; files stay */
+
+/* From now on new blocks are files of STORE, called PREFIX and a number.  NULL: no longer.  A store must
+ * outlive the log.  TAIL: so many bytes at the end of each payload change, and are not checked. */
+void records_set_store(struct records *records, struct store *store, const char *prefix, uint32_t tail);
+/* Take up what lies there.  The log must be empty.  -errno: something cannot be read; nothing was
+ * taken up, and new blocks are made in memory. */
+int records_load(struct records *records, struct records_found *ret);
+/* The next message has at least this number. */
+void records_skip_to(struct records *records, uint64_t seq);
 
 /* Space for a record of LEN bytes at the end; all but .len is the caller's to write, at once.  COUNTS: it is a message with a number of its own.
  * -ENOMEM; -ENOBUFS: the pool has no room. */
 int records_append(struct records *records, uint32_t len, bool counts, struct record **ret);
+/* Bytes of it that may change have done so: see that they get to the disk, too. */
+void block_touch(struct block *block);
 
 /* The same where there is room in the newest block, which is nearly always; else NULL. */
 static inline struct record *records_append_here(struct records *records, uint32_t len, bool counts)
@@ -71,16 +111,29 @@ static inline struct record *records_append_here(struct records *records, uint32
 	struct block *block = list_last(&records->blocks, struct block, link);
 	struct record *record;
 
-	if (!block || block->size - block->used < record_size(len))
+	if (!block || block->sealed || block->size - block->used < record_size(len))
 		return NULL;
 	record = (struct record *)(block->data + block->used);
 	block->used += record_size(len);
 	record->len = len;
+	record->check = record->state = 0;
 	if (counts) {
 		records->next_seq++;
+		block->messages++;
 		block->payload += len;
 	}
 	return record;
+}
+
+void blockfile_publish(struct block *block, struct record *record, uint32_t tail); /* see there */
+
+/* The record appended last is whole now, and would be found after a crash. */
+static inline void records_publish(struct records *records, struct record *record)
+{
+	struct block *block = list_last(&records->blocks, struct block, link);
+
+	if (block->file)
+		blockfile_publish(block, record, records->tail);
 }
 
 /* Must a new block be made for a record of this size?  (And of how many bytes.) */

@@ -11,7 +11,12 @@
 
 #include "base/loop.h"
 
-enum { BLOCK_MAX = 1024 * 1024, BOOKMARKS_MAX = 4 };
+enum {
+	BLOCK_MAX = 1024 * 1024,
+	BLOCKS_MAX = 1024, /* about; each may be a mapping, of which a process has some ten thousand */
+};
+
+#define PREFIX "spool."
 
 struct spool {
 	struct records records;
@@ -23,11 +28,8 @@ struct spool {
 	struct list pool_link;
 	struct record *newest; /* the newest message, in newest_block */
 	struct block *newest_block;
+	uint32_t marks; /* behind it */
 	bool full;
-	struct bookmark {
-		const char *label;
-		uint64_t seq;
-	} bookmark[BOOKMARKS_MAX];
 	uint64_t dropped_messages, dropped_bytes;
 	uint64_t counted; /* messages with lower numbers have been counted as dropped, or never will be */
 };
@@ -36,9 +38,9 @@ static void check_eased(struct spool *spool);
 
 static size_t block_max_for(uint64_t keep_bytes)
 {
-	uint64_t size = keep_bytes / 8;
+	uint64_t size = keep_bytes / 8, least = keep_bytes / BLOCKS_MAX;
 
-	return size < BLOCK_MAX ? size : BLOCK_MAX;
+	return size < BLOCK_MAX ? size : least > BLOCK_MAX ? least : BLOCK_MAX;
 }
 
 int spool_new(struct spool **ret, const struct spool_options *options, struct records_pool *pool,
@@ -212,8 +214,8 @@ static bool take_from_the_largest(struct spool *spool)
 	struct spool *candidate, *largest = NULL;
 
 	list_for_each(candidate, &spool->records.pool->spools, pool_link)
-		if (records_oldest(&candidate->records) &&
-		    (!largest || candidate->records.bytes > largest->records.bytes))
+		if (candidate->records.pooled > 0 &&
+		    (!largest || candidate->records.pooled > largest->records.pooled))
 			largest = candidate;
 	if (!largest)
 		return false;
@@ -305,7 +307,11 @@ int spool_append(struct spool *spool, const struct msg *msg)
 	if (is_message(record)) {
 		spool->newest = record;
 		spool->newest_block = list_last(&spool->records.blocks, struct block, link);
+		spool->marks = 0;
+	} else {
+		spool->marks++;
 	}
+	records_publish(&spool->records, record);
 	if (!list_empty(&spool->waiting))
 		wake_waiting(spool);
 	return spool->full ? SPOOL_FULL : SPOOL_OK;
@@ -366,6 +372,7 @@ static struct position newest_position(const struct spool *spool)
 		.block = block,
 		.offset = block ? block->used : 0,
 		.seq = spool->records.next_seq,
+		.marks = spool->marks,
 	};
 }
 
@@ -379,35 +386,6 @@ static struct position oldest_position(const struct spool *spool)
 	};
 }
 
-/* The one with this label, or the first that is free; NULL: there are too many. */
-static struct bookmark *find_bookmark(struct spool *spool, const char *label)
-{
-	for (int i = 0; i < BOOKMARKS_MAX; i++) {
-		struct bookmark *bookmark = &spool->bookmark[i];
-
-		if (!bookmark->label || strcmp(bookmark->label, label) == 0)
-			return bookmark;
-	}
-	return NULL;
-}
-
-static void leave_bookmark(const struct cursor *cursor)
-{
-	struct bookmark *bookmark = find_bookmark(cursor->spool, cursor->label);
-
-	if (bookmark)
-		*bookmark = (struct bookmark){.label = cursor->label, .seq = cursor->at.seq};
-}
-
-static void resume(struct cursor *cursor)
-{
-	const struct bookmark *bookmark = find_bookmark(cursor->spool, cursor->label);
-
-	cursor->resumes = true;
-	if (bookmark && bookmark->label)
-		cursor_seek(cursor, bookmark->seq);
-}
-
 void cursor_open(struct cursor *cursor, struct spool *spool, enum cursor_from from,
 		 const char *label, void (*ready)(void *owner), void *owner)
 {
@@ -419,8 +397,6 @@ void cursor_open(struct cursor *cursor, struct spool *spool, enum cursor_from fr
 	};
 	cursor->at = from == CURSOR_NEWEST ? newest_position(spool) : oldest_position(spool);
 	list_append(&spool->cursors, &cursor->link);
-	if (from == CURSOR_RESUMED)
-		resume(cursor);
 }
 
 /* The reader that held the line may have moved, or gone.  Eased only when there is a good part of
@@ -452,8 +428,6 @@ void cursor_close(struct cursor *cursor)
 
 	if (!spool)
 		return;
-	if (cursor->resumes)
-		leave_bookmark(cursor);
 	list_remove(&cursor->link);
 	list_remove(&cursor->waiting);
 	cursor->spool = NULL;
@@ -473,7 +447,8 @@ void cursor_to_newest(struct cursor *cursor)
 	check_eased(cursor->spool);
 }
 
-/* Step over the seam between two blocks, and out of the empty log that a cursor may have begun in. */
+/* Step over the seam between two blocks, and out of the empty log that a cursor may have begun in; but
+ * not over a gap in the numbers, which somebody has to be told of. */
 static void settle(const struct spool *spool, struct position *at)
 {
 	if (!at->block) {
@@ -483,36 +458,44 @@ static void settle(const struct spool *spool, struct position *at)
 	while (at->block && at->offset == at->block->used) {
 		struct block *next = records_after(&spool->records, at->block);
 
-		if (!next)
+		if (!next || next->first_seq > at->seq)
 			return;
 		at->block = next;
 		at->offset = 0;
 	}
 }
 
+/* At the end of a block behind which messages are absent (no file for them, a file that was cut)? */
+static struct block *behind_gap(const struct spool *spool, const struct position *at)
+{
+	if (!at->block || at->offset < at->block->used)
+		return NULL;
+	return records_after(&spool->records, at->block); /* which settle() did not step into */
+}
+
 static void step(struct position *at, const struct record *record)
 {
 	at->offset += record_size(record->len);
-	if (is_message(record))
+	at->marks++;
+	if (is_message(record)) {
 		at->seq++;
+		at->marks = 0;
+	}
 }
 
-/* Marks ahead of it are passed over: they belong to what was read before. */
-void cursor_seek(struct cursor *cursor, uint64_t seq)
+/* The messages from AT to number SEQ are absent. */
+static void cross_gap(struct cursor *cursor, uint64_t seq, struct block *block)
 {
-	const struct spool *spool = cursor->spool;
-	struct position at = oldest_position(spool);
-	const struct record *record;
-	struct block *next;
+	struct spool *spool = cursor->spool;
+	uint64_t from = cursor->at.seq > spool->counted ? cursor->at.seq : spool->counted;
+	uint64_t messages = seq - cursor->at.seq;
 
-	while (at.block && (next = records_after(&spool->records, at.block)) &&
-	       next->first_seq <= seq)
-		at = (struct position){.block = next, .seq = next->first_seq};
-	while (at.block && (record = block_record(at.block, at.offset)) &&
-	       (at.seq < seq || !is_message(record)))
-		step(&at, record);
-	cursor->at = at;
-	check_eased(cursor->spool);
+	if (from < seq) {
+		spool->dropped_messages += seq - from;
+		spool->counted = seq;
+	}
+	cursor->at = (struct position){.block = block, .seq = seq};
+	cursor_missed(cursor, messages, 0);
 }
 
 /* What is older than keep-age is as good as gone, though its block still stands. */
@@ -544,8 +527,16 @@ static void skip_aged(struct cursor *cursor)
 
 struct position cursor_start(struct cursor *cursor)
 {
-	if (cursor->spool->options.keep_age_ms)
-		skip_aged(cursor);
+	struct block *next;
+
+	do {
+		if (cursor->spool->options.keep_age_ms)
+			skip_aged(cursor);
+		settle(cursor->spool, &cursor->at);
+		next = behind_gap(cursor->spool, &cursor->at);
+		if (next)
+			cross_gap(cursor, next->first_seq, next);
+	} while (next);
 	return cursor->at;
 }
 
@@ -573,7 +564,7 @@ bool cursor_at_end(const struct cursor *cursor)
 	struct position at = cursor->at;
 
 	settle(cursor->spool, &at);
-	return !at.block || at.offset == at.block->used;
+	return !at.block || (at.offset == at.block->used && !behind_gap(cursor->spool, &at));
 }
 
 void cursor_wait(struct cursor *cursor)
@@ -592,6 +583,132 @@ void cursor_lose(struct cursor *cursor, const struct msg *msg)
 uint64_t cursor_behind(const struct cursor *cursor)
 {
 	return cursor->spool->records.next_seq - cursor->at.seq;
+}
+
+/* --- places --------------------------------------------------------------------------------- */
+
+/* Behind message number SEQ - 1 if that is there; else ahead of the first one after it. */
+static void seek_seq(struct cursor *cursor, uint64_t seq)
+{
+	struct spool *spool = cursor->spool;
+	struct position *at = &cursor->at;
+	const struct record *record;
+
+	*at = oldest_position(spool);
+	while (at->block && at->seq + at->block->messages < seq) {
+		struct block *next = records_after(&spool->records, at->block);
+
+		if (!next || next->first_seq > seq)
+			break;
+		*at = (struct position){.block = next, .seq = next->first_seq};
+	}
+	while (at->seq < seq && at->block && (record = block_record(at->block, at->offset)))
+		step(at, record);
+	if (at->seq < seq)
+		at->seq = seq; /* in a gap: so much of it is known */
+}
+
+/* Those that stand before the next message, up to so many behind the one before it. */
+static void skip_marks(struct cursor *cursor, uint32_t marks)
+{
+	struct position *at = &cursor->at;
+
+	while (at->marks < marks) {
+		const struct record *record;
+
+		settle(cursor->spool, at);
+		record = at->block ? block_record(at->block, at->offset) : NULL;
+		if (!record || is_message(record))
+			return;
+		step(at, record);
+	}
+}
+
+static void seek_last(struct cursor *cursor, uint64_t messages)
+{
+	struct spool *spool = cursor->spool;
+	const struct block *oldest = records_oldest(&spool->records);
+	uint64_t end = spool->records.next_seq, first = oldest ? oldest->first_seq : end;
+
+	seek_seq(cursor, end - first > messages ? end - messages : first);
+	skip_marks(cursor, UINT32_MAX);
+}
+
+static void seek_since(struct cursor *cursor, uint64_t wall_us)
+{
+	struct spool *spool = cursor->spool;
+	struct position *at = &cursor->at;
+	const struct record *record;
+	struct block *next;
+
+	*at = oldest_position(spool);
+	while (at->block && (next = records_after(&spool->records, at->block)) &&
+	       block_record(next, 0) && block_record(next, 0)->stamp < wall_us)
+		*at = (struct position){.block = next, .seq = next->first_seq};
+	while (at->block && (record = block_record(at->block, at->offset)) && record->stamp < wall_us)
+		step(at, record);
+}
+
+/* What comes before the oldest that is there is missed, once: like a block dropped under the cursor. */
+void cursor_seek(struct cursor *cursor, enum cursor_seek to, uint64_t number, uint32_t marks)
+{
+	struct spool *spool = cursor->spool;
+	const struct block *oldest = records_oldest(&spool->records);
+	uint64_t first = oldest ? oldest->first_seq : spool->records.next_seq;
+
+	if (to == SEEK_LAST) {
+		seek_last(cursor, number);
+	} else if (to == SEEK_SINCE) {
+		seek_since(cursor, number);
+	} else if (number < first) {
+		cursor->at = (struct position){.seq = number};
+		cross_gap(cursor, first, records_oldest(&spool->records));
+	} else {
+		seek_seq(cursor, number);
+		skip_marks(cursor, marks);
+	}
+	check_eased(spool);
+}
+
+/* --- across restarts ------------------------------------------------------------------------ */
+
+static void find_newest(struct spool *spool)
+{
+	struct block *block;
+
+	list_for_each(block, &spool->records.blocks, link) {
+		struct record *record;
+
+		for (size_t offset = 0; (record = block_record(block, offset));
+		     offset += record_size(record->len)) {
+			spool->marks++;
+			if (!is_message(record))
+				continue;
+			spool->marks = 0;
+			spool->newest = record;
+			spool->newest_block = block;
+		}
+	}
+}
+
+int spool_set_store(struct spool *spool, struct store *store, bool take_up, struct records_found *ret)
+{
+	int r;
+
+	records_set_store(&spool->records, store, PREFIX, 0);
+	if (!take_up)
+		return 0;
+	r = records_load(&spool->records, ret);
+	if (r < 0)
+		return r;
+	find_newest(spool);
+	place_cursors(spool);
+	return 0;
+}
+
+void spool_skip_to(struct spool *spool, uint64_t seq)
+{
+	records_skip_to(&spool->records, seq);
 }
 
 struct block *cursor_hold(const struct position *after)

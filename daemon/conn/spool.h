@@ -45,6 +45,12 @@ int spool_new(struct spool **ret, const struct spool_options *options, struct re
 struct spool *spool_free(struct spool *spool); /* all cursors must be closed */
 void spool_set_options(struct spool *spool, const struct spool_options *options);
 
+/* Keep what comes from now on in files of STORE (NULL: no longer).  TAKE_UP: and first take up what lies
+ * there; only while the spool is empty.  -errno of that: then nothing is kept in files. */
+int spool_set_store(struct spool *spool, struct store *store, bool take_up, struct records_found *ret);
+/* Numbers go on from here at least: some reader has seen the messages before. */
+void spool_skip_to(struct spool *spool, uint64_t seq);
+
 /* SPOOL_OK, SPOOL_FULL, or -ENOMEM (it is lost: counted as dropped for every reader). */
 int spool_append(struct spool *spool, const struct msg *msg);
 bool spool_full(const struct spool *spool);
@@ -59,6 +65,7 @@ struct position {
 	struct block *block; /* NULL: the spool was empty */
 	size_t offset;
 	uint64_t seq; /* number of the next message */
+	uint32_t marks; /* passed since the message before that */
 };
 
 struct cursor {
@@ -69,7 +76,6 @@ struct cursor {
 	bool newest_only;    /* wants just the newest: passing over messages is no loss to it */
 	bool live;           /* somebody is really reading: overflow = block waits for it */
 	uint64_t missed;     /* messages, in all */
-	bool resumes;        /* leaves a bookmark */
 	const char *label;   /* "out", "sock": for the log; not owned */
 	/* There is something to read.  Called once for each cursor_wait(), from inside spool_append():
 	 * arrange to be called from the loop, and return. */
@@ -79,19 +85,22 @@ struct cursor {
 	void (*jumped)(void *owner, uint64_t messages);
 };
 
-/* CURSOR_RESUMED: where the last one with this label was closed, else the oldest.  For readers of which
- * there is one, and whose label is a constant: they are made anew when options change. */
-enum cursor_from { CURSOR_OLDEST, CURSOR_NEWEST, CURSOR_RESUMED };
+enum cursor_from { CURSOR_OLDEST, CURSOR_NEWEST };
 
 void cursor_open(struct cursor *cursor, struct spool *spool, enum cursor_from from,
 		 const char *label, void (*ready)(void *owner), void *owner);
+/* Go where NUMBER says; then cursor_start() counts what is missing there. */
+enum cursor_seek {
+	SEEK_SEQ,   /* ahead of message NUMBER, and behind MARKS marks */
+	SEEK_LAST,  /* so that NUMBER messages follow, or all there are */
+	SEEK_SINCE, /* to the first that came at NUMBER, microseconds of wall clock, or later */
+};
+void cursor_seek(struct cursor *cursor, enum cursor_seek to, uint64_t number, uint32_t marks);
 void cursor_close(struct cursor *cursor); /* a zeroed cursor is fine */
 void cursor_set_live(struct cursor *cursor, bool live);
 void cursor_to_newest(struct cursor *cursor); /* skip what is there; nothing is counted as missed */
-/* To the message with this number, or the oldest that there is if it has gone. */
-void cursor_seek(struct cursor *cursor, uint64_t seq);
 
-/* Where to begin reading: passes over what is older than keep-age, which is then missed. */
+/* Where to begin reading: passes over what is older than keep-age, or absent; which is then missed. */
 struct position cursor_start(struct cursor *cursor);
 /* Read the record at *at and move *at behind it; false at the end.  Start from cursor_start(), and
  * when the bytes are out, commit the copy.  Views are good until the next append. */

@@ -102,8 +102,18 @@ static void client_peer_request(void *owner, const char *line, size_t len)
 	verbs_start(client->request, line, len);
 }
 
+/* What a client says while its stream runs: what it has got of it. */
+static void client_peer_word(void *owner, const char *line, size_t len)
+{
+	struct client *client = owner;
+
+	if (client->request && client->request->flow)
+		flow_said(client->request->flow, line, len);
+}
+
 static const struct peer_events client_peer_events = {
 	.request = client_peer_request,
+	.word = client_peer_word,
 	.gone = client_peer_gone,
 };
 

@@ -20,6 +20,7 @@
 #include "conn/confirm.h"
 #include "endpoint/intake.h"
 #include "endpoint/outlet.h"
+#include "endpoint/receipts.h"
 
 enum {
 	SOCKET_BYTES = 1024 * 1024, /* the default holds only 278 small writes, measured */
@@ -43,6 +44,8 @@ struct flow {
 	struct intake *intake;
 	struct outlet *outlet;
 	struct caller caller; /* of what it asks; only if it reads, too */
+	struct mark_holder holder;
+	struct receipts receipts;
 	struct later settle;
 	enum conn_state told;
 	uint64_t missed;              /* not told yet */
@@ -258,7 +261,7 @@ void flow_changed(struct flow *flow)
 {
 	enum conn_state state;
 
-	if (flow->done || flow->winding_up)
+	if (flow->done || flow->winding_up || flow->options.backlog)
 		return;
 	state = conn_state(flow->conn);
 	flow_tell_state(flow);
@@ -304,6 +307,19 @@ void flow_cut(struct flow *flow)
 			 "the connection was removed before all was read");
 	}
 	flow_end(flow);
+}
+
+void flow_said(struct flow *flow, const char *line, size_t len)
+{
+	struct json_span span;
+	uint64_t bytes;
+
+	if (!json_valid(line, len) || json_find(line, len, "/commit", &span) <= 0 ||
+	    json_uint(&span, &bytes) < 0)
+		return;
+	receipts_confirm(&flow->receipts, bytes);
+	if (flow->holder.mark)
+		mark_told(flow->holder.mark); /* it is there, so it has heard that, too */
 }
 
 /* --- upcalls of intake and outlet ----------------------------------------------------------- */
@@ -435,6 +451,31 @@ static int flow_make_socket(struct flow *flow, int *ret_fd)
 	return 0;
 }
 
+/* Has the client left, and its end of file is still on the way? */
+static bool flow_peer_is_there(void *owner)
+{
+	struct flow *flow = owner;
+
+	return peer_look(flow->peer);
+}
+
+static void flow_hold(struct flow *flow, struct mark *mark, struct outlet_options *options)
+{
+	flow->holder = (struct mark_holder){
+		.pid = flow->options.pid,
+		.still_there = flow_peer_is_there,
+		.owner = flow,
+	};
+	mark_hold(mark, &flow->holder);
+	flow->receipts.holder = &flow->holder;
+	flow->missed = mark->missed;
+	options->receipts = &flow->receipts;
+	options->seeks = true;
+	options->seek = SEEK_SEQ;
+	options->number = mark->seq;
+	options->marks = mark->marks;
+}
+
 static int flow_make_movers(struct flow *flow)
 {
 	const struct flow_options *options = &flow->options;
@@ -442,12 +483,18 @@ static int flow_make_movers(struct flow *flow)
 		.framing = options->framing,
 		.type = options->type,
 		.from = options->from,
+		.seeks = options->seeks,
+		.seek = options->seek,
+		.number = options->number,
 		.label = options->label,
 		.count = options->count,
 		.pushed = options->writes,
 	};
 	const struct calls_terms terms = {.caller = &flow->caller};
 	int r = 0;
+
+	if (options->mark)
+		flow_hold(flow, options->mark, &outlet);
 
 	if (options->writes)
 		r = intake_new(&flow->intake, flow->fd, flow->conn, options->framing, options->type,
@@ -503,6 +550,7 @@ struct flow *flow_free(struct flow *flow)
 	caller_leave(&flow->caller);
 	flow->intake = intake_free(flow->intake);
 	flow->outlet = outlet_free(flow->outlet);
+	mark_release(&flow->holder);
 	if (flow->fd >= 0)
 		close(flow->fd);
 	free(flow);
@@ -512,6 +560,9 @@ struct flow *flow_free(struct flow *flow)
 void flow_start(struct flow *flow)
 {
 	loop_later(&flow->settle); /* it may have failed already, before anybody watched */
+	flow_tell_missed(flow);    /* by the cursor, while nobody read */
+	if (flow->options.backlog)
+		outlet_finish_here(flow->outlet);
 	if (flow->outlet)
 		outlet_start(flow->outlet);
 	if (flow->intake)

@@ -11,6 +11,7 @@
 
 #include "codec/frame.h"
 #include "conn/conn.h"
+#include "conn/cursors.h"
 #include "control/peer.h"
 
 struct flow;
@@ -25,6 +26,12 @@ struct flow_options {
 	enum framing framing;
 	enum msg_kind type;
 	enum cursor_from from;
+	bool seeks;        /* or there, instead of `from` */
+	enum cursor_seek seek;
+	uint64_t number;
+	struct mark *mark; /* or there, which nobody holds, and which the client's words move; or NULL */
+	int pid;           /* ... for status */
+	bool backlog;      /* only what is there, whatever the connection does */
 	uint64_t count;    /* messages to the client; 0: no limit */
 	const char *label; /* for the log and status */
 };
@@ -39,6 +46,8 @@ struct flow *flow_free(struct flow *flow);
 
 /* After the "ok" line: bytes and events may come from now on. */
 void flow_start(struct flow *flow);
+/* A line from the client: {"commit":BYTES}. */
+void flow_said(struct flow *flow, const char *line, size_t len);
 void flow_changed(struct flow *flow); /* conn is in another state */
 /* The conn is about to be freed: tell what is lost by that, let go; ENDED is called from here. */
 void flow_cut(struct flow *flow);

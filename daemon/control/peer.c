@@ -32,6 +32,7 @@ struct peer {
 	struct buf in, out;
 	int pass_fd;    /* goes out with the next byte; -1: none */
 	bool asked;     /* the request line has come */
+	bool deaf;      /* ... and what comes now is the rest of a line that is too long */
 	bool finishing; /* nothing more will be said */
 	bool dropped;   /* `gone` is due or was called */
 	struct later gone;
@@ -223,29 +224,54 @@ size_t peer_backlog(const struct peer *peer)
 
 /* --- in ------------------------------------------------------------------------------------- */
 
-/* What comes behind the request line is nobody's. */
-static void peer_take_bytes(struct peer *peer, const uint8_t *data, size_t len)
+/* LEN bytes of a line, WHOLE if its end was there. */
+static void peer_take_request(struct peer *peer, const uint8_t *data, size_t len, bool whole)
 {
-	const uint8_t *end = memchr(data, '\n', len);
-	int r;
+	int r = buf_append(&peer->in, data, len);
 
-	if (peer->asked)
-		return;
-	r = buf_append(&peer->in, data, end ? (size_t)(end - data) : len);
 	if (r == -ENOBUFS) {
 		peer->asked = true;
 		peer_refuse(peer, EXIT_USAGE, "the request is longer than %d bytes",
 			    PROTOCOL_LINE_MAX);
 	} else if (r < 0) {
 		peer_drop(peer);
-	} else if (end) {
+	} else if (whole) {
 		peer->asked = true;
 		peer->events->request(peer->owner,
 				      buf_len(&peer->in) ? (char *)buf_head(&peer->in) : "",
 				      buf_len(&peer->in));
 	}
-	if (peer->asked)
+	if (peer->asked) {
 		buf_done(&peer->in);
+		buf_init(&peer->in, PEER_WORD_MAX);
+	}
+}
+
+static void peer_take_word(struct peer *peer, const uint8_t *data, size_t len, bool whole)
+{
+	if (!peer->events->word || buf_append(&peer->in, data, len) < 0)
+		peer->deaf = true;
+	if (!whole)
+		return;
+	if (!peer->deaf && buf_len(&peer->in))
+		peer->events->word(peer->owner, (char *)buf_head(&peer->in), buf_len(&peer->in));
+	peer->deaf = false;
+	buf_done(&peer->in);
+}
+
+static void peer_take_bytes(struct peer *peer, const uint8_t *data, size_t len)
+{
+	while (len > 0 && !peer->dropped) {
+		const uint8_t *end = memchr(data, '\n', len);
+		size_t part = end ? (size_t)(end - data) : len;
+
+		if (peer->asked)
+			peer_take_word(peer, data, part, end != NULL);
+		else
+			peer_take_request(peer, data, part, end != NULL);
+		data += part + (end != NULL);
+		len -= part + (end != NULL);
+	}
 }
 
 static void peer_on_end(struct peer *peer)
@@ -269,6 +295,27 @@ static void peer_on_readable(evutil_socket_t fd, short what, void *owner)
 		peer_on_end(peer);
 	else if (errno != EAGAIN && errno != EINTR)
 		peer_drop(peer);
+}
+
+bool peer_look(struct peer *peer)
+{
+	uint8_t data[PEER_WORD_MAX];
+
+	while (!peer->dropped) {
+		ssize_t n = recv(peer->fd, data, sizeof(data), MSG_DONTWAIT);
+
+		if (n > 0)
+			peer_take_bytes(peer, data, (size_t)n);
+		else if (n == 0)
+			peer_on_end(peer);
+		else if (errno == EAGAIN)
+			return true;
+		else if (errno != EINTR)
+			peer_drop(peer);
+		if (n == 0)
+			return false;
+	}
+	return false;
 }
 
 /* --- life ----------------------------------------------------------------------------------- */

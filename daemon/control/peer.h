@@ -5,12 +5,13 @@
 #ifndef CONTROL_PEER_H
 #define CONTROL_PEER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/buf.h"
 #include "control/protocol.h"
 
-enum { PEER_OUT_MAX = 64 * 1024 * 1024 };
+enum { PEER_OUT_MAX = 64 * 1024 * 1024, PEER_WORD_MAX = 1024 };
 
 struct peer;
 
@@ -18,6 +19,8 @@ struct peer_events {
 	/* The request line without its end, once; good until this returns.  Do not free the peer
 	 * here. */
 	void (*request)(void *owner, const char *line, size_t len);
+	/* A line that came behind it; likewise.  What is longer than PEER_WORD_MAX is passed over. */
+	void (*word)(void *owner, const char *line, size_t len);
 	/* It has left, or all has been said after peer_finish().  From a clean stack; free it
 	 * there. */
 	void (*gone)(void *owner);
@@ -38,6 +41,9 @@ void peer_refuse(struct peer *peer, enum protocol_exit exit, const char *format,
 	__attribute__((format(printf, 3, 4)));
 void peer_finish(struct peer *peer); /* `gone` comes when what was sent is out */
 void peer_drop(struct peer *peer);   /* `gone` comes at once (from a clean stack) */
+
+/* Take what it has said by now.  False: it has left. */
+bool peer_look(struct peer *peer);
 
 size_t peer_backlog(const struct peer *peer); /* bytes that the client has not taken yet */
 

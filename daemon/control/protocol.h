@@ -28,6 +28,11 @@
  * "end" comes, bytes may still be on their way in the stream: they are followed by end of file there.
  * The client closes the control connection when it has both.
  *
+ * A client that reads by a cursor tells on the control connection how many bytes of the stream it has
+ * really passed on, {"commit":BYTES} on a line: the cursor then stands behind the last record that is
+ * whole in these.  It may do so until it closes the control connection; when it half-closes that, the
+ * daemon closes it once it has heard all.
+ *
  * So standard output is copied from a descriptor that carries messages alone, and what must be told
  * beside them has its own way.  When the client closes the control connection, all that belongs to the
  * request ends: the stream, and a connection that was opened for it. */
@@ -72,7 +77,9 @@ enum protocol_exit {
 #define VERB_RESUME "resume"       /* name */
 #define VERB_SEND "send"           /* name, [framing, type, no_queue:bool, confirm:bool] -> stream; half-close = end; then "end" when all is queued
 				    * (confirm: when the server is known to have read it) */
-#define VERB_RECV "recv"           /* name, [framing, type, count, from:"now"|"oldest"] -> stream */
+#define VERB_RECV "recv"           /* name, [framing, type, count, from:"now"|"oldest"] -> stream;
+				    * instead of from: cursor (made at the newest if absent), last (messages) or
+				    * since (microseconds since 1970); follow:false: end with what is there now */
 #define VERB_CAT "cat"             /* name, [framing, type, count, from, no_queue, finish:bool, settle:bool] -> stream both ways;
 				    * finish (default true): half-close = close the WebSocket properly;
 				    * settle (default true): not before the server has answered */
@@ -83,6 +90,8 @@ enum protocol_exit {
 				    * {"n":0,"answer":"none","exit":124,"message":"..."}: there is none.
 				    * half-close = no more requests; then "end" when all are answered */
 #define VERB_WAIT "wait"           /* name, for:"open"|"closed"|"message" -> "state": answers when it is so */
+#define VERB_CURSOR "cursor"       /* name, action:"ls" -> "cursors":[{"kind","name","pid","behind_messages","missed"}];
+				    * action:"rm"|"set", cursor; set: to:"oldest"|"newest", or since */
 #define VERB_RELOAD "reload"       /* the faults are the message, exit 2, when refused */
 #define VERB_STOP "stop"
 

@@ -273,6 +273,8 @@ static int request_make_section(const struct request *request, const char *name,
 	buf_done(&faults);
 	if (r < 0)
 		return r == -EINVAL ? 0 : r;
+	if (own)
+		section->conn.persist = false; /* nobody could ever find it again */
 	*ret = section;
 	return 1;
 }

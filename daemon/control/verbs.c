@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "codec/utf8.h"
+#include "control/cursor.h"
 #include "control/exchange.h"
 #include "endpoint/outlet.h"
 #include "service/config.h"
@@ -460,7 +461,7 @@ static bool stream_may_start(struct request *request, struct conn *conn,
 {
 	enum conn_state state = conn_state(conn);
 
-	if (options->own || state == CONN_OPEN)
+	if (options->own || state == CONN_OPEN || options->backlog)
 		return true;
 	if (options->reads && state_is_final(state)) {
 		refuse_not_open(request, conn, EXIT_NOT_OPEN);
@@ -543,6 +544,11 @@ static int run_stream(struct request *request, bool reads, bool writes)
 	if (r <= 0)
 		return r;
 	stream_fill_options(request, channel, url != NULL, &words, &options);
+	if (reads && !url) {
+		r = cursor_place(request, channel_conn(channel), &options);
+		if (r <= 0)
+			return r;
+	}
 	return stream_begin(request, channel, &options);
 }
 
@@ -671,6 +677,7 @@ static const struct verb verbs[] = {
 	{VERB_CAT, true, verb_cat},        {VERB_REQUEST, true, verb_request},
 	{VERB_WAIT, false, verb_wait},
 	{VERB_RELOAD, true, verb_reload},  {VERB_STOP, true, verb_stop},
+	{VERB_CURSOR, false, verb_cursor},
 };
 
 static const struct verb *verb_find(const struct request *request)

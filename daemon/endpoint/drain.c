@@ -288,7 +288,7 @@ static int start(struct drain *drain, const struct endpoint_options *options)
 	const struct outlet_options outlet_options = {
 		.framing = (enum framing)options->framing,
 		.type = (enum msg_kind)conn_options(drain->conn)->type,
-		.from = CURSOR_RESUMED,
+		.resumes = true,
 		.label = "drain",
 		.is_fifo = true,
 		.one_by_one = true,

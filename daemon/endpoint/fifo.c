@@ -143,7 +143,7 @@ static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct co
 	struct outlet_options outlet_options = {
 		.framing = (enum framing)options->framing,
 		.type = (enum msg_kind)conn_options(conn)->type,
-		.from = CURSOR_OLDEST,
+		.resumes = true,
 		.label = "out",
 		.is_fifo = true,
 		.one_by_one = !options->batch,
@@ -156,6 +156,8 @@ static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct co
 	r = outlet_new(&fifo->outlet, fifo->fd, conn, &outlet_options, &outlet_events, fifo);
 	if (r < 0)
 		return r;
+	if (pipe_bytes(fifo->fd) > 0)
+		outlet_adopt(fifo->outlet, pipe_bytes(fifo->fd));
 	r = arrivals_watch(arrivals, &fifo->arrival, fifo->fd, fifo_arrival_opened, fifo);
 	if (r < 0)
 		return r;
@@ -198,6 +200,8 @@ struct fifo_out *fifo_out_free(struct fifo_out *fifo)
 	if (fifo->left)
 		event_free(fifo->left);
 	arrivals_forget(&fifo->arrival);
+	if (fifo->outlet) /* it may have read more than we have been told */
+		outlet_reader_left(fifo->outlet, pipe_bytes(fifo->fd));
 	fifo->outlet = outlet_free(fifo->outlet);
 	if (fifo->fd >= 0)
 		close(fifo->fd);

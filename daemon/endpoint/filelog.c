@@ -33,6 +33,7 @@ struct filelog {
 	size_t n_grants;
 	int fd;
 	struct cursor cursor;
+	struct mark_holder place; /* the same for a later daemon */
 	struct later write;
 	struct timer retry;
 	struct buf encoded;
@@ -233,6 +234,8 @@ static int write_once(struct filelog *filelog)
 	if (r < 0)
 		return r;
 	cursor_commit(&filelog->cursor, &at);
+	if (filelog->place.mark)
+		mark_commit(filelog->place.mark, at.seq, at.marks);
 	return iov.iov_len > 0 ? FILELOG_MORE : r;
 }
 
@@ -311,8 +314,13 @@ int filelog_new(struct filelog **ret, struct conn *conn, const struct endpoint_o
 		filelog_free(filelog);
 		return r;
 	}
-	cursor_open(&filelog->cursor, conn_spool(conn), CURSOR_RESUMED, "file", filelog_cursor_ready,
+	cursor_open(&filelog->cursor, conn_spool(conn), CURSOR_OLDEST, "file", filelog_cursor_ready,
 		    filelog);
+	r = cursors_resume(conn_cursors(conn), &filelog->cursor, &filelog->place);
+	if (r < 0) {
+		filelog_free(filelog);
+		return r;
+	}
 	filelog->cursor.live = true;
 	loop_later(&filelog->write); /* so that it is there before the first message */
 	*ret = filelog;
@@ -327,6 +335,7 @@ struct filelog *filelog_free(struct filelog *filelog)
 	while (filelog->cursor.spool && write_once(filelog) == FILELOG_MORE)
 		continue;
 	cursor_close(&filelog->cursor);
+	mark_release(&filelog->place);
 	later_cancel(&filelog->write);
 	timer_done(&filelog->retry);
 	if (filelog->fd >= 0)

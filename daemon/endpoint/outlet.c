@@ -7,6 +7,7 @@
 #include "endpoint/outlet.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -16,6 +17,7 @@
 #include <event2/event.h>
 
 #include "base/loop.h"
+#include "endpoint/receipts.h"
 
 enum {
 	COPY_MAX = 16 * 1024,            /* larger bodies are not copied */
@@ -37,6 +39,7 @@ struct outlet {
 	int fd;
 	struct outlet_options options;
 	struct cursor cursor;
+	struct mark_holder place; /* if it resumes */
 	struct event *writable;
 	struct later run;
 
@@ -47,7 +50,6 @@ struct outlet {
 	struct buf encoded;
 	size_t done; /* bytes of it that are out */
 	bool counts; /* it is a message */
-	uint64_t record_seq; /* ... with this number */
 
 	/* Records that stand in the page, if not 0; the cursor is still ahead of them. */
 	size_t page_bytes;
@@ -61,7 +63,8 @@ struct outlet {
 	bool unsure; /* one by one: whether the pipe is empty */
 	bool started, absent, blocked, finishing, over;
 	int error;
-	uint64_t delivered;
+	uint64_t delivered; /* messages */
+	uint64_t written;   /* bytes */
 	const struct outlet_events *events;
 	void *owner;
 };
@@ -89,6 +92,22 @@ static void end(struct outlet *outlet, int error)
 	outlet->over = true;
 	outlet->error = error;
 	loop_later(&outlet->run);
+}
+
+/* All before the cursor has gone out wholly: a later reader begins there. */
+static void save_at(struct outlet *outlet, uint64_t written)
+{
+	const struct position *at = &outlet->cursor.at;
+
+	if (outlet->options.receipts)
+		receipts_note(outlet->options.receipts, written, at);
+	else if (outlet->place.mark)
+		mark_commit(outlet->place.mark, at->seq, at->marks);
+}
+
+static void save(struct outlet *outlet)
+{
+	save_at(outlet, outlet->written);
 }
 
 /* --- one record ----------------------------------------------------------------------------- */
@@ -129,6 +148,7 @@ static void record_done(struct outlet *outlet)
 	bool counted = outlet->counts;
 
 	release_record(outlet);
+	save(outlet);
 	if (counted && ++outlet->delivered == outlet->options.count)
 		end(outlet, 0);
 }
@@ -141,8 +161,10 @@ static ssize_t write_some(struct outlet *outlet, const struct iovec *iov, int n)
 	do {
 		written = writev(outlet->fd, iov, n);
 	} while (written < 0 && errno == EINTR);
-	if (written >= 0)
+	if (written >= 0) {
+		outlet->written += (size_t)written;
 		return written;
+	}
 	if (errno == EAGAIN)
 		return 0;
 	/* A FIFO whose reader has just gone: its owner is told by the edge that comes with it. */
@@ -183,7 +205,6 @@ static void begin_record(struct outlet *outlet, const struct msg *msg,
 	outlet->in_record = true;
 	outlet->done = done;
 	outlet->counts = counts(msg);
-	outlet->record_seq = after->seq - 1;
 	cursor_commit(&outlet->cursor, after);
 }
 
@@ -235,6 +256,7 @@ static bool next_record(struct outlet *outlet)
 			cursor_lose(&outlet->cursor, &msg);
 	}
 	cursor_commit(&outlet->cursor, &at);
+	save(outlet);
 	return false;
 }
 
@@ -440,10 +462,10 @@ static void settle_short_write(struct outlet *outlet, const struct batch *batch,
 		}
 		before = at;
 	}
+	cursor_commit(&outlet->cursor, &before);
+	save_at(outlet, outlet->written - (written - offset));
 	if (offset < written)
 		begin_record(outlet, &msg, &parts, &at, written - offset);
-	else
-		cursor_commit(&outlet->cursor, &before);
 	outlet->blocked = true;
 }
 
@@ -457,6 +479,7 @@ static bool write_batch(struct outlet *outlet)
 	fill_batch(outlet, &batch, BATCH_MAX);
 	if (batch.len == 0) {
 		cursor_commit(&outlet->cursor, &batch.end);
+		save(outlet);
 		return next_record(outlet) && continue_record(outlet);
 	}
 	iov = (struct iovec){loop_write_scratch(), batch.len};
@@ -468,6 +491,7 @@ static bool write_batch(struct outlet *outlet)
 		return false;
 	}
 	cursor_commit(&outlet->cursor, &batch.end);
+	save(outlet);
 	outlet->delivered += batch.messages;
 	if (outlet->options.count && outlet->delivered >= outlet->options.count)
 		end(outlet, 0);
@@ -521,6 +545,7 @@ static void settle_page(struct outlet *outlet, size_t taken)
 		before = at;
 	}
 	cursor_commit(&outlet->cursor, &before);
+	save(outlet);
 	outlet->page_bytes = 0;
 }
 
@@ -564,19 +589,29 @@ static bool pump_once(struct outlet *outlet)
 	return write_batch(outlet);
 }
 
+/* A gap is something: it is crossed by cursor_start(), and told. */
 static bool nothing_left(struct outlet *outlet)
 {
 	struct position at = outlet->cursor.at;
 	struct msg msg;
 
-	return !cursor_read(&outlet->cursor, &at, &msg) || is_beyond(outlet, &msg, &at);
+	if (cursor_at_end(&outlet->cursor))
+		return true;
+	return cursor_read(&outlet->cursor, &at, &msg) && is_beyond(outlet, &msg, &at);
+}
+
+/* Is the reader's place kept for a time after ours? */
+static bool lasts(const struct outlet *outlet)
+{
+	return outlet->place.mark && outlet->place.mark->file.at;
 }
 
 /* The record is in the pipe and not read yet, as far as we know, and no other waits for its place: then
- * it need not wake us when it is read.  That is looked up when the next one comes. */
+ * it need not wake us when it is read.  That is looked up when the next one comes; unless a crash in
+ * between would have it read twice. */
 static bool rests(const struct outlet *outlet)
 {
-	return outlet->options.one_by_one && outlet->in_record && !outlet->finishing &&
+	return !lasts(outlet) && outlet->options.one_by_one && outlet->in_record && !outlet->finishing &&
 	       outlet->done == parts_len(&outlet->parts) && cursor_at_end(&outlet->cursor);
 }
 
@@ -638,6 +673,8 @@ static void outlet_cursor_jumped(void *owner, uint64_t messages)
 	struct outlet *outlet = owner;
 
 	outlet->page_jumped = true;
+	if (!outlet->in_record && !outlet->page_bytes && !outlet->options.receipts)
+		save(outlet);
 	if (outlet->events->missed)
 		outlet->events->missed(outlet->owner, messages);
 }
@@ -664,6 +701,12 @@ int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outl
 		    outlet_cursor_ready, outlet);
 	outlet->cursor.jumped = outlet_cursor_jumped;
 	outlet->cursor.live = !options->is_fifo;
+	if (options->seeks)
+		cursor_seek(&outlet->cursor, options->seek, options->number, options->marks);
+	if (options->resumes && cursors_resume(conn_cursors(conn), &outlet->cursor, &outlet->place) < 0) {
+		outlet_free(outlet);
+		return -ENOMEM;
+	}
 	outlet->writable = event_new(loop_base(), fd, EV_WRITE | EV_ET, outlet_on_writable, outlet);
 	if (!outlet->writable) {
 		outlet_free(outlet);
@@ -680,11 +723,10 @@ struct outlet *outlet_free(struct outlet *outlet)
 	if (outlet->writable)
 		event_free(outlet->writable);
 	later_cancel(&outlet->run);
-	if (outlet->in_record && outlet->counts && outlet->cursor.resumes)
-		cursor_seek(&outlet->cursor, outlet->record_seq);
 	release_record(outlet);
 	buf_done(&outlet->pushed);
 	cursor_close(&outlet->cursor);
+	mark_release(&outlet->place);
 	free(outlet);
 	return NULL;
 }
@@ -752,11 +794,31 @@ void outlet_take_back(struct outlet *outlet, size_t residue)
 	outlet->fd = -1;
 }
 
+void outlet_adopt(struct outlet *outlet, size_t residue)
+{
+	if (!outlet->options.one_by_one || residue > PIPE_BUF || !next_record(outlet))
+		return;
+	if (residue <= parts_len(&outlet->parts) && parts_len(&outlet->parts) <= PIPE_BUF) {
+		outlet->done = parts_len(&outlet->parts);
+		return;
+	}
+	/* It begins with this one once more. */
+}
+
 void outlet_finish(struct outlet *outlet)
 {
 	outlet->finishing = true;
 	if (outlet->started)
 		loop_later(&outlet->run);
+}
+
+void outlet_finish_here(struct outlet *outlet)
+{
+	uint64_t *count = &outlet->options.count, here = outlet->delivered + outlet_behind(outlet);
+
+	if (here > 0 && (*count == 0 || *count > here))
+		*count = here;
+	outlet_finish(outlet);
 }
 
 /* What was read out of the pipe is not behind, though nobody has looked yet. */

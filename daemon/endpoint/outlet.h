@@ -13,6 +13,7 @@
 #include "conn/conn.h"
 
 struct outlet;
+struct receipts;
 
 struct outlet_events {
 	/* The peer has gone (EPIPE, ECONNRESET), or the count is reached (error 0).  From a clean stack;
@@ -26,6 +27,16 @@ struct outlet_options {
 	enum framing framing;
 	enum msg_kind type;
 	enum cursor_from from;
+	/* Or, with `seeks`: where these say (cursor_seek()). */
+	bool seeks;
+	enum cursor_seek seek;
+	uint64_t number;
+	uint32_t marks;
+	/* Or where the last one with this label has stopped, first at the oldest: for readers of which there
+	 * is one, who are made anew when options change, or the daemon is another one. */
+	bool resumes;
+	/* Where a client's place is kept: it is committed there when he says so.  Not owned, may be NULL. */
+	struct receipts *receipts;
 	const char *label; /* "out", "sock", "recv" */
 	/* The descriptor is a FIFO's: that its reader has gone is not the end.  The owner watches for
 	 * readers who come and go: outlet_set_present(), outlet_reader_left(). */
@@ -54,6 +65,11 @@ void outlet_set_present(struct outlet *outlet, bool present);
  * of a record; it will be written again, whole, to the next one, so empty the pipe now. */
 bool outlet_reader_left(struct outlet *outlet, size_t residue);
 
+/* One by one, at the start: RESIDUE bytes of an earlier daemon are in the pipe, and somebody has it open:
+ * then the record that was in it is there already.  (One longer than a page may be there in part; it
+ * will be written again.) */
+void outlet_adopt(struct outlet *outlet, size_t residue);
+
 /* For an owner whose readers come one behind the other, each with a descriptor of his own: write what
  * stands before message number UNTIL to FD, then call `ended` (error 0).  Only with `is_fifo`
  * and one_by_one or pages, and then `ended` means that all of it has been read. */
@@ -70,6 +86,8 @@ int outlet_push(struct outlet *outlet, const struct msg *msg);
 
 /* Call `ended` (error 0) as soon as all is written: nothing more will come. */
 void outlet_finish(struct outlet *outlet);
+/* ... and write only what is there now. */
+void outlet_finish_here(struct outlet *outlet);
 
 uint64_t outlet_behind(const struct outlet *outlet); /* messages */
 uint64_t outlet_missed(const struct outlet *outlet);

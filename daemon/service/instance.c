@@ -12,7 +12,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 
 enum { MALLOC_KEEPS = 4 * 1024 * 1024 };
 
@@ -31,6 +33,24 @@ static char *default_dir(void)
 	return asprintf(&path, "/tmp/wspipe-%u", (unsigned)geteuid()) < 0 ? NULL : path;
 }
 
+/* $STATE_DIRECTORY likewise.  NULL: there is no place for it. */
+static char *default_state_dir(void)
+{
+	const char *given = getenv("STATE_DIRECTORY"), *xdg = getenv("XDG_STATE_HOME");
+	const char *home = getenv("HOME");
+	char *path = NULL;
+
+	if (given && *given)
+		return strndup(given, strcspn(given, ":"));
+	if (geteuid() == 0)
+		return strdup("/var/lib/wspipe");
+	if (xdg && *xdg == '/')
+		return asprintf(&path, "%s/wspipe", xdg) < 0 ? NULL : path;
+	if (home && *home == '/')
+		return asprintf(&path, "%s/.local/state/wspipe", home) < 0 ? NULL : path;
+	return NULL;
+}
+
 /* The system's directory lets everybody search it: who may do what below is said by each connection's
  * `access`, and all that stands in it is made closed. */
 static mode_t default_mode(const char *given)
@@ -47,12 +67,14 @@ static void write_pid(int fd)
 		return; /* only people read it */
 }
 
-int instance_take(struct instance *ret, const char *runtime_dir)
+int instance_take(struct instance *ret, const char *runtime_dir, const char *state_dir)
 {
 	int r;
 
-	*ret = (struct instance){.runtime_fd = -1, .lock_fd = -1};
+	*ret = (struct instance){
+		.runtime_fd = -1, .lock_fd = -1, .state_fd = -1, .state_lock_fd = -1};
 	ret->runtime_dir = runtime_dir ? strdup(runtime_dir) : default_dir();
+	ret->state_dir = state_dir ? strdup(state_dir) : default_state_dir();
 	if (!ret->runtime_dir)
 		return -ENOMEM;
 	r = file_make_dirs(ret->runtime_dir, default_mode(runtime_dir));
@@ -65,8 +87,88 @@ int instance_take(struct instance *ret, const char *runtime_dir)
 	return r;
 }
 
+/* --- the state directory -------------------------------------------------------------------- */
+
+#define RUNNING_NAME "running"
+
+enum { BOOT_ID_MAX = 64 };
+
+/* Which boot of the machine this is; "" when the kernel does not tell. */
+static void boot_id(char ret[BOOT_ID_MAX])
+{
+	cleanup_close int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, ret, BOOT_ID_MAX - 1);
+
+	ret[n > 0 ? n : 0] = '\0';
+}
+
+/* The file says in which boot a daemon has run that has not ended properly: after kill -9 nothing is
+ * missing, but when the whole machine went down, what was not synced is. */
+static void look_for_power_cut(const struct instance *instance)
+{
+	char now[BOOT_ID_MAX];
+	struct buf before;
+
+	boot_id(now);
+	buf_init(&before, BOOT_ID_MAX);
+	if (file_read(instance->state_fd, RUNNING_NAME, &before) == 0 &&
+	    (buf_len(&before) != strlen(now) || memcmp(buf_head(&before), now, strlen(now)) != 0))
+		log_warning(NULL, "%s: the machine went down under the daemon before this one: of what was to "
+			    "be kept, the last second may be missing", instance->state_dir);
+	buf_done(&before);
+	if (file_replace(instance->state_fd, RUNNING_NAME, now, strlen(now), NULL, 0) < 0)
+		log_warning(NULL, "%s cannot be written to", instance->state_dir);
+}
+
+static int take_state(struct instance *instance)
+{
+	int r;
+
+	if (!instance->state_dir)
+		return -ENOENT;
+	r = file_make_dirs(instance->state_dir, 0700);
+	if (r == 0)
+		r = file_open_dir(AT_FDCWD, instance->state_dir, &instance->state_fd);
+	if (r == 0)
+		r = file_lock(instance->state_fd, "lock", &instance->state_lock_fd);
+	return r;
+}
+
+int instance_take_state(struct instance *instance)
+{
+	int r;
+
+	if (instance->state_lock_fd >= 0)
+		return instance->state_fd;
+	r = take_state(instance);
+	if (r == 0) {
+		look_for_power_cut(instance);
+		return instance->state_fd;
+	}
+	log_error(NULL, "cannot use the state directory %s: %s",
+		  instance->state_dir ? instance->state_dir : "(no HOME)",
+		  r == -EWOULDBLOCK ? "another wspiped is using it (--state-dir names another)"
+				    : strerror(-r));
+	if (instance->state_fd >= 0)
+		close(instance->state_fd);
+	instance->state_fd = -1;
+	return r;
+}
+
+static void leave_state(struct instance *instance)
+{
+	if (instance->state_lock_fd >= 0) {
+		unlinkat(instance->state_fd, RUNNING_NAME, 0);
+		close(instance->state_lock_fd);
+	}
+	if (instance->state_fd >= 0)
+		close(instance->state_fd);
+	free(instance->state_dir);
+}
+
 void instance_done(struct instance *instance)
 {
+	leave_state(instance);
 	if (instance->lock_fd >= 0)
 		close(instance->lock_fd);
 	if (instance->runtime_fd >= 0)

@@ -595,6 +595,8 @@ const struct option option_table[] = {
 	 .help = "bytes of received messages kept for readers that are behind", .min = 4096},
 	{"keep-age", &time_ms, CONN(spool.keep_age_ms), NULL, LIVE,
 	 .help = "longest time that a message is kept", .min = 1},
+	{"persist", &boolean, CONN(persist), "no", LIVE,
+	 .help = "keep messages and places of readers across restarts"},
 	{"overflow", &word, CONN(spool.overflow), "drop", LIVE,
 	 .help = "what to do when a reader falls behind by more than keep", .words = overflow_words},
 	{"queue", &size, CONN(outbox.queue_bytes), "1M", LIVE,
@@ -644,7 +646,7 @@ _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too
 /* In the manual's plan, but not in this version. */
 static const char *const later_keys[] = {
 	"pin", "max-redirects", "latest", "latest-max", "login", "expect",
-	"persist", "on-message", "on-state", NULL,
+	"on-message", "on-state", NULL,
 };
 /* clang-format on */
 

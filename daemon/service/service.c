@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "endpoint/arrivals.h"
+#include "service/instance.h"
 #include "service/systemd.h"
 
 /* One connection with its endpoints. */
@@ -146,6 +147,8 @@ static void channel_on_go(void *owner)
 	struct service *service = channel->service;
 
 	log_info(channel->section->name, "removed");
+	if (!channel->configured)
+		conn_forget(channel->conn); /* nobody can ask for it any more */
 	channel_free(channel, false);
 	loop_later(&service->look);
 }
@@ -185,6 +188,14 @@ static int make_endpoints(struct channel *channel)
 	return r;
 }
 
+static void persist(struct channel *channel)
+{
+	struct instance *instance = channel->service->options.instance;
+
+	if (channel->section->conn.persist)
+		conn_persist(channel->conn, instance ? instance_take_state(instance) : -ENOENT);
+}
+
 /* Takes SECTION, also on failure. */
 static int channel_new(struct channel **ret, struct service *service, struct section *section,
 		       bool configured, bool with_endpoints)
@@ -205,6 +216,8 @@ static int channel_new(struct channel **ret, struct service *service, struct sec
 	r = conn_new(&channel->conn, section->name, &section->conn, &service->pool);
 	if (r == 0)
 		r = insert_channel(service, channel);
+	if (r == 0)
+		persist(channel);
 	if (r == 0)
 		r = make_endpoints(channel);
 	if (r < 0) {
@@ -291,6 +304,7 @@ static void change_channel(struct channel *channel, struct section *section)
 	}
 	channel->section = section;
 	conn_set_options(channel->conn, &section->conn);
+	persist(channel);
 	if ((change & (1u << CONFIG_ENDPOINTS)) || !channel->endpoints) {
 		channel->endpoints = endpoints_free(channel->endpoints, true);
 		channel->with_endpoints = true;

@@ -9,6 +9,7 @@
 
 #include "base/cause.h"
 #include "codec/json.h"
+#include "conn/cursors.h"
 #include "endpoint/outlet.h"
 
 /* --- members -------------------------------------------------------------------------------- */
@@ -124,6 +125,15 @@ static int put_retry(struct buf *out, struct conn *conn)
 	return buf_printf(out, ",\"retry_in_ms\":%llu", (unsigned long long)conn_retry_in_ms(conn));
 }
 
+static int put_persist(struct buf *out, struct conn *conn)
+{
+	const char *problem = conn_persist_problem(conn);
+
+	if (!problem)
+		return put_text(out, "persist", conn_options(conn)->persist ? "ok" : NULL);
+	return buf_printf(out, ",\"persist\":\"failing: %s\"", problem);
+}
+
 /* `dropped` is every loss of a message that had been accepted, in either direction. */
 static int put_counts(struct buf *out, struct conn *conn)
 {
@@ -152,7 +162,7 @@ static int put_counts(struct buf *out, struct conn *conn)
 		r = put_amount(out, "queue", outbox.queued_messages, outbox.queued_bytes);
 	if (r >= 0)
 		r = put_amount(out, "kept", spool.kept_messages, spool.kept_bytes);
-	return r;
+	return r < 0 ? r : put_persist(out, conn);
 }
 
 static int put_requests(struct buf *out, const struct conn *conn)
@@ -179,6 +189,49 @@ static int put_reader(struct buf *out, const struct channel_reader *reader)
 			  (unsigned long long)outlet_missed(reader->outlet));
 }
 
+static int put_cursor(struct buf *out, const struct mark *mark)
+{
+	int r = buf_printf(out, "{\"kind\":\"cursor\",\"name\":\"%s\",\"pid\":", mark->name);
+
+	if (r >= 0)
+		r = mark->holder ? buf_printf(out, "%d", mark->holder->pid)
+				 : buf_append_str(out, "null");
+	if (r >= 0)
+		r = buf_printf(out, ",\"behind_messages\":%llu,\"missed\":%llu}",
+			       (unsigned long long)mark_behind(mark), (unsigned long long)mark->missed);
+	return r;
+}
+
+int status_cursors(struct buf *out, struct conn *conn)
+{
+	struct cursors *cursors = conn_cursors(conn);
+	size_t before = buf_len(out);
+	int r = 0;
+
+	for (struct mark *m = cursors_next(cursors, NULL); m && r >= 0; m = cursors_next(cursors, m)) {
+		if (m->kind != MARK_NAMED)
+			continue;
+		if (buf_len(out) > before)
+			r = buf_append_char(out, ',');
+		if (r >= 0)
+			r = put_cursor(out, m);
+	}
+	return r;
+}
+
+/* BEHIND: others are there already. */
+static int put_cursors(struct buf *out, struct conn *conn, bool behind)
+{
+	size_t before = buf_len(out);
+	int r = behind ? buf_append_char(out, ',') : 0;
+
+	if (r >= 0)
+		r = status_cursors(out, conn);
+	if (r >= 0 && buf_len(out) == before + 1)
+		out->end--; /* there are none: no comma */
+	return r;
+}
+
 /* Endpoints first, then requests; neither knows whether the other has written anything. */
 static int put_readers(struct buf *out, const struct channel *channel)
 {
@@ -199,6 +252,8 @@ static int put_readers(struct buf *out, const struct channel *channel)
 		if (r >= 0 && reader->outlet)
 			r = put_reader(out, reader);
 	}
+	if (r >= 0)
+		r = put_cursors(out, channel_conn(channel), buf_len(out) > before);
 	return r < 0 ? r : buf_append_char(out, ']');
 }
 
