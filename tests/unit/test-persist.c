@@ -861,6 +861,7 @@ static void check_sync(void)
 	struct kept kept;
 	int pipes[2];
 
+	sync_stop(); /* what the others have queued */
 	open_kept(&kept, "a", 1 << 20);
 	CHECK_EQ(fake_loop_timers(), 0);
 	put(&kept, 0, 100);
