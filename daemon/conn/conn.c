@@ -55,7 +55,7 @@ struct conn {
 	enum conn_state state;
 	enum wanted wanted;
 	uint64_t since_us, open_since_ms, retry_due_ms;
-	struct cause cause;
+	struct cause *cause; /* of the last end; NULL: there was none yet */
 	uint16_t close_code; /* ours to send while closing */
 	char *close_why;
 	enum settle settle;
@@ -80,7 +80,7 @@ struct conn {
 	struct conn_stats stats;
 
 	uint16_t peer_code;
-	char peer_reason[WS_REASON_MAX + 1];
+	char *peer_reason; /* NULL: none */
 	int http_status;
 };
 
@@ -137,6 +137,13 @@ static void conn_on_notify(void *owner)
 
 static void conn_ended(struct conn *conn, const struct cause *cause);
 
+/* Without memory there is just no reason to show. */
+static void set_peer_reason(struct conn *conn, const char *reason)
+{
+	free(conn->peer_reason);
+	conn->peer_reason = *reason ? strdup(reason) : NULL;
+}
+
 static void conn_ws_opened(void *owner)
 {
 	struct conn *conn = owner;
@@ -147,7 +154,7 @@ static void conn_ws_opened(void *owner)
 	conn->was_open = conn->tried = true;
 	conn->http_status = 101;
 	conn->peer_code = 0;
-	conn->peer_reason[0] = '\0';
+	set_peer_reason(conn, "");
 	conn->open_since_ms = loop_now_ms();
 	credentials_forget_request(conn->credentials);
 	sender_link_up(&conn->sender, conn->ws, conn->credentials);
@@ -248,7 +255,7 @@ static void conn_ws_ended(void *owner, const struct cause *cause)
 	sender_link_down(&conn->sender, conn->close_sent && code && code == conn->close_code);
 	if (conn->state != CONN_CONNECTING) { /* else the last session's stays to be asked for */
 		conn->peer_code = code ? code : 1006; /* RFC 6455 7.1.5: no Close was received */
-		strncpy(conn->peer_reason, reason, sizeof(conn->peer_reason) - 1);
+		set_peer_reason(conn, reason);
 	}
 	if (cause->class == CAUSE_HTTP && cause->code)
 		conn->http_status = cause->code;
@@ -405,11 +412,11 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 		.code = conn->peer_code,
 		.time_us = loop_wall_us(),
 		.data = (const uint8_t *)conn->peer_reason,
-		.len = strlen(conn->peer_reason),
+		.len = conn->peer_reason ? strlen(conn->peer_reason) : 0,
 	};
 
 	conn->tried = true;
-	conn->cause = *cause;
+	*cause_room(&conn->cause) = *cause;
 	conn->credentials = credentials_free(conn->credentials);
 	if (was_up) {
 		spool_append(conn->spool, &mark);
@@ -674,6 +681,8 @@ struct conn *conn_free(struct conn *conn)
 	conn->spool = spool_free(conn->spool);
 	durable_done(&conn->durable);
 	url_done(&conn->url);
+	cause_free(conn->cause);
+	free(conn->peer_reason);
 	free(conn->close_why);
 	free(conn->name);
 	free(conn);
@@ -858,12 +867,14 @@ uint64_t conn_since_us(const struct conn *conn)
 
 const struct cause *conn_cause(const struct conn *conn)
 {
-	return &conn->cause;
+	static const struct cause none = {.class = CAUSE_NONE};
+
+	return conn->cause ? conn->cause : &none;
 }
 
 uint16_t conn_close_code(const struct conn *conn, const char **ret_reason)
 {
-	*ret_reason = conn->peer_reason;
+	*ret_reason = conn->peer_reason ? conn->peer_reason : "";
 	return conn->peer_code;
 }
 
