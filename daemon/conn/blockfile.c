@@ -52,9 +52,9 @@ static uint32_t check_of_record(const struct block *block, const struct record *
 	return digest_end(digest_bytes(state, record->data, record->len - tail));
 }
 
-static void name_of(const struct records *records, uint64_t serial, char name[NAME_MAX + 1])
+static void name_of(const struct blockfiles *files, uint64_t serial, char name[NAME_MAX + 1])
 {
-	snprintf(name, NAME_MAX + 1, "%s%016llx", records->prefix, (unsigned long long)serial);
+	snprintf(name, NAME_MAX + 1, "%s%016llx", files->prefix, (unsigned long long)serial);
 }
 
 static struct block *block_new(const struct mapped *file, uint64_t serial)
@@ -74,7 +74,7 @@ static struct block *block_new(const struct mapped *file, uint64_t serial)
 	return block;
 }
 
-int blockfile_make(struct block **ret, const struct records *records, size_t bytes)
+int blockfile_make(struct block **ret, const struct blockfiles *files, uint64_t first_seq, size_t bytes)
 {
 	size_t whole = (bytes + sizeof(struct head) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 	char name[NAME_MAX + 1];
@@ -83,14 +83,14 @@ int blockfile_make(struct block **ret, const struct records *records, size_t byt
 	struct head *head;
 	int r;
 
-	name_of(records, records->next_serial, name);
-	r = store_make(records->store, name, whole, &file);
+	name_of(files, files->next_serial, name);
+	r = store_make(files->store, name, whole, &file);
 	if (r < 0)
 		return r;
-	block = block_new(&file, records->next_serial);
+	block = block_new(&file, files->next_serial);
 	if (!block) {
 		mapped_done(&file);
-		store_remove(records->store, name);
+		store_remove(files->store, name);
 		return -ENOMEM;
 	}
 	head = head_of(block);
@@ -99,7 +99,7 @@ int blockfile_make(struct block **ret, const struct records *records, size_t byt
 		.version = BLOCKFILE_VERSION,
 		.head_bytes = sizeof(*head),
 		.size = block->size,
-		.first_seq = records->next_seq,
+		.first_seq = first_seq,
 		.serial = block->file->serial,
 	};
 	head->check = check_of_head(head);
@@ -159,15 +159,15 @@ static void walk(struct block *block, uint64_t used, uint32_t tail)
 	}
 }
 
-int blockfile_read(struct block **ret, const struct records *records, uint64_t serial, uint64_t *ret_cut)
+int blockfile_read(struct block **ret, const struct blockfiles *files, uint64_t serial, uint64_t *ret_cut)
 {
 	char name[NAME_MAX + 1];
 	struct mapped file;
 	struct block *block;
 	int r;
 
-	name_of(records, serial, name);
-	r = store_map(records->store, name, &file);
+	name_of(files, serial, name);
+	r = store_map(files->store, name, &file);
 	if (r < 0)
 		return r == -EINVAL ? BLOCKFILE_EMPTY : r;
 	r = judge(&file, serial);
@@ -181,7 +181,7 @@ int blockfile_read(struct block **ret, const struct records *records, uint64_t s
 		return -ENOMEM;
 	}
 	block->first_seq = head_of(block)->first_seq;
-	walk(block, head_of(block)->used, records->tail);
+	walk(block, head_of(block)->used, files->tail);
 	*ret_cut = head_of(block)->used - block->used;
 	*ret = block;
 	if (*ret_cut == 0)
@@ -191,18 +191,18 @@ int blockfile_read(struct block **ret, const struct records *records, uint64_t s
 	return BLOCKFILE_CUT;
 }
 
-void blockfile_remove(const struct records *records, uint64_t serial)
+void blockfile_remove(const struct blockfiles *files, uint64_t serial)
 {
 	char name[NAME_MAX + 1];
 
-	name_of(records, serial, name);
-	store_remove(records->store, name);
+	name_of(files, serial, name);
+	store_remove(files->store, name);
 }
 
-void blockfile_set_aside(const struct records *records, uint64_t serial)
+void blockfile_set_aside(const struct blockfiles *files, uint64_t serial)
 {
 	char name[NAME_MAX + 1];
 
-	name_of(records, serial, name);
-	store_set_aside(records->store, name);
+	name_of(files, serial, name);
+	store_set_aside(files->store, name);
 }

@@ -158,7 +158,7 @@ static int take_block(struct records *records, size_t bytes, size_t need, struct
  * needed; else there is one descriptor for a log. */
 static void end_records(const struct records *records, struct block *block)
 {
-	if (!records->tail)
+	if (!records->files.tail)
 		end_file(block);
 }
 
@@ -169,13 +169,13 @@ static int add_block(struct records *records, size_t bytes, size_t need)
 	int r = -ENOENT;
 
 	if (records->in_files)
-		r = blockfile_make(&block, records, bytes);
+		r = blockfile_make(&block, &records->files, records->next_seq, bytes);
 	if (r < 0)
 		r = take_block(records, bytes, need, &block);
 	if (r < 0)
 		return r;
 	if (block->file)
-		records->next_serial++;
+		records->files.next_serial++;
 	block->first_seq = records->next_seq;
 	if (before)
 		end_records(records, before);
@@ -211,7 +211,7 @@ void records_drop_oldest(struct records *records)
 	struct block *block = take_oldest(records);
 
 	if (block->file)
-		blockfile_remove(records, block->file->serial);
+		blockfile_remove(&records->files, block->file->serial);
 	if (block->pins > 0)
 		return;
 	if (!records->spare && block->size == records->block_max && !block->file)
@@ -228,9 +228,9 @@ void records_set_store(struct records *records, struct store *store, const char 
 
 	records->in_files = store != NULL;
 	if (store) {
-		records->store = store;
-		records->prefix = prefix;
-		records->tail = tail;
+		records->files.store = store;
+		records->files.prefix = prefix;
+		records->files.tail = tail;
 	}
 	records_trim(records);
 	if (newest)
@@ -246,7 +246,7 @@ static void take_up(struct records *records, struct block *block, struct records
 		uint64_t serial = block->file->serial;
 
 		block_free(block);
-		blockfile_set_aside(records, serial);
+		blockfile_set_aside(&records->files, serial);
 		found->set_aside++;
 		return;
 	}
@@ -264,9 +264,9 @@ static int load_one(struct records *records, uint64_t serial, struct records_fou
 {
 	struct block *block;
 	uint64_t cut = 0;
-	int r = blockfile_read(&block, records, serial, &cut);
+	int r = blockfile_read(&block, &records->files, serial, &cut);
 
-	records->next_serial = serial + 1;
+	records->files.next_serial = serial + 1;
 	switch (r) {
 	case BLOCKFILE_CUT:
 		found->cut_bytes += cut;
@@ -277,10 +277,10 @@ static int load_one(struct records *records, uint64_t serial, struct records_fou
 		take_up(records, block, found);
 		break;
 	case BLOCKFILE_EMPTY:
-		blockfile_remove(records, serial);
+		blockfile_remove(&records->files, serial);
 		break;
 	case BLOCKFILE_BAD:
-		blockfile_set_aside(records, serial);
+		blockfile_set_aside(&records->files, serial);
 		found->set_aside++;
 		break;
 	default:
@@ -297,7 +297,7 @@ int records_load(struct records *records, struct records_found *ret)
 	int r;
 
 	*ret = (struct records_found){0};
-	r = store_list(records->store, records->prefix, &serials, &n);
+	r = store_list(records->files.store, records->files.prefix, &serials, &n);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n && r >= 0; i++)

@@ -15,36 +15,8 @@
 #include <stdint.h>
 
 #include "base/list.h"
-#include "conn/store.h"
-
-/* What stands ahead of each payload; payloads are padded to 8 bytes. */
-struct record {
-	uint32_t len;
-	uint8_t kind, flags; /* as in struct msg */
-	uint16_t code;
-	uint64_t stamp; /* wall clock in microseconds */
-	uint32_t check; /* of all above and the payload; only in files */
-	uint32_t state; /* the outbox's: how far it has got; not checked, because it changes */
-	uint8_t data[];
-};
-
-struct block {
-	struct list link; /* in struct records, oldest first; not linked: dropped, but pinned */
-	struct records_pool *pool;
-	size_t size, used;  /* bytes of data */
-	uint64_t first_seq; /* number of the first message in it */
-	uint64_t payload;   /* bytes of messages in it, without heads and padding */
-	uint32_t messages;
-	unsigned pins : 31;
-	unsigned sealed : 1;     /* takes no more, whatever room there is */
-	uint8_t *data;           /* behind this struct, or in the file */
-	struct block_file *file; /* NULL: it is in memory */
-};
-
-struct block_file {
-	struct mapped mapped;
-	uint64_t serial; /* the number in its name */
-};
+#include "conn/block.h"
+#include "conn/blockfile.h"
 
 /* What several logs may hold together; whoever asks for a block too much is refused. */
 struct records_pool {
@@ -66,11 +38,8 @@ struct records {
 	uint64_t pooled;      /* ... and of those of them that count for the pool */
 	uint64_t next_seq;    /* number of the next message; counted from 0 */
 	struct records_pool *pool; /* or NULL; blocks in files do not count */
-	struct store *store; /* where the files are; NULL: there are none */
-	const char *prefix;  /* of their names */
-	bool in_files;       /* new blocks are files */
-	uint32_t tail;       /* at the end of each payload, not checked */
-	uint64_t next_serial;
+	struct blockfiles files; /* .store NULL: there are none */
+	bool in_files;           /* new blocks are files */
 };
 
 /* What was found in the store. */
@@ -81,11 +50,6 @@ struct records_found {
 	unsigned set_aside; /* files of another version, or damaged: kept under another name */
 	uint64_t absent;    /* messages between files: those in between are missing */
 };
-
-static inline size_t record_size(uint32_t len)
-{
-	return (sizeof(struct record) + len + 7) & ~(size_t)7;
-}
 
 void records_init(struct records *records, size_t block_max, struct records_pool *pool);
 void records_done(struct records *records); /* pinned blocks go when they are released; files stay */
@@ -125,15 +89,13 @@ static inline struct record *records_append_here(struct records *records, uint32
 	return record;
 }
 
-void blockfile_publish(struct block *block, struct record *record, uint32_t tail); /* see there */
-
 /* The record appended last is whole now, and would be found after a crash. */
 static inline void records_publish(struct records *records, struct record *record)
 {
 	struct block *block = list_last(&records->blocks, struct block, link);
 
 	if (block->file)
-		blockfile_publish(block, record, records->tail);
+		blockfile_publish(block, record, records->files.tail);
 }
 
 /* Must a new block be made for a record of this size?  (And of how many bytes.) */
@@ -147,11 +109,5 @@ void records_drop_oldest(struct records *records);
 
 void block_pin(struct block *block);
 void block_release(struct block *block); /* the last release of a dropped block frees it */
-
-/* The record at this offset, or NULL behind the last one. */
-static inline struct record *block_record(const struct block *block, size_t offset)
-{
-	return offset < block->used ? (struct record *)(block->data + offset) : NULL;
-}
 
 #endif
