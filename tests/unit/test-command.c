@@ -103,7 +103,7 @@ static void test_output(void)
 	prints("printf one; sleep 0.05; printf two", "onetwo");
 	prints("echo \"$WSPIPE_TEST\"", "from the environment\n");
 	prints("exec 1>&-; sleep 0.05", "");
-	prints("echo now; sleep 30 &", "now\n"); /* the output stays open */
+	prints("echo now; sleep 30 2>/dev/null &", "now\n"); /* the output stays open */
 	run("head -c 65536 /dev/zero | tr '\\0' x");
 	CHECK_STR(problem, "");
 	CHECK_EQ(output_len, MOST);
@@ -138,7 +138,7 @@ static void test_child(void)
 static void test_killed(void)
 {
 	over = false;
-	CHECK_EQ(command_start(&command, "trap '' TERM; sleep 1000 & sleep 1000; true", MOST,
+	CHECK_EQ(command_start(&command, "trap '' TERM; sleep 1000 2>/dev/null & sleep 1000 2>/dev/null; true", MOST,
 			       on_done, &over), 0);
 	pause_ms(50);
 	command = command_free(command);
