@@ -25,8 +25,7 @@ static void fill_standard_descriptors(void)
 
 static void print_usage(FILE *file)
 {
-	fputs("Usage: wspipe [--runtime-dir DIR] COMMAND [ARGUMENT]...\n"
-	      "Talk to wspiped, which holds WebSocket connections.\n\n", file);
+	fputs("Usage: wspipe [--runtime-dir DIR] COMMAND [ARGUMENT]...\n\n", file);
 	for (size_t i = 0; i < verbs_n; i++)
 		fprintf(file, "  %-10s%-26.26s %s\n", verbs[i].word, verbs[i].synopsis,
 			verbs[i].summary);
