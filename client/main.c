@@ -27,11 +27,11 @@ static void print_usage(FILE *file)
 {
 	fputs("Usage: wspipe [--runtime-dir DIR] COMMAND [ARGUMENT]...\n\n", file);
 	for (size_t i = 0; i < verbs_n; i++)
-		fprintf(file, "  %-10s%-26.26s %s\n", verbs[i].word, verbs[i].synopsis,
-			verbs[i].summary);
-	fputs("\nwspipe COMMAND --help shows its options; wspipe --version the version.\n"
-	      "cat URL, exec URL and open start a daemon when none answers.\n"
-	      "See wspipe(1), wspipe.conf(5), wspiped(8).\n", file);
+		if (verbs[i].bit != FOR_RESUME) /* stands in the line above */
+			fprintf(file, "  %-10s%-26.26s %s\n", verbs[i].word, verbs[i].synopsis,
+				verbs[i].summary);
+	fputs("\nwspipe COMMAND --help shows its options.  open, and cat, exec and request with a URL\n"
+	      "start a daemon when none answers.  See wspipe(1), wspipe.conf(5), wspiped(8).\n", file);
 }
 
 static void print_verb_usage(FILE *file, const struct verb *verb)

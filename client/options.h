@@ -29,6 +29,8 @@ enum { /* a set of commands */
 	FOR_REQUEST = 1 << 15,
 	FOR_PRESETS = 1 << 16,
 	FOR_CURSOR = 1 << 17,
+	FOR_STATS = 1 << 18,
+	FOR_TOP = 1 << 19,
 	FOR_SETTINGS = FOR_OPEN | FOR_CAT | FOR_EXEC | FOR_REQUEST, /* take the keys of the configuration */
 };
 
@@ -40,10 +42,10 @@ struct setting {
 struct options { /* strings are argv's */
 	const char *runtime_dir, *config;
 	bool help, version, json, stamp, no_daemon, no_queue, confirm, stay_open, follow, no_follow;
-	bool ordered, raw_id, strict;
+	bool ordered, raw_id, strict, prometheus;
 	const char *framing, *type, *until, *field, *cursor, *since;
 	uint64_t count, last;          /* 0: no limit; not said */
-	int64_t timeout_ms, quiet_ms;  /* -1: not said */
+	int64_t timeout_ms, quiet_ms, interval_ms; /* -1: not said */
 	struct setting *settings;
 	size_t settings_n;
 	char **words; /* NULL-terminated: NAME, URL, messages */

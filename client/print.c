@@ -11,7 +11,7 @@
 #include "base/cause.h"
 #include "base/cleanup.h"
 
-enum { CELL_BYTES = 4096, COLUMNS = 7 };
+enum { CELL_BYTES = 4096, COLUMNS_MAX = 16 };
 
 /* --- standard error ------------------------------------------------------------------------- */
 
@@ -65,86 +65,81 @@ void print_json(const struct json_span *span)
 	putchar('\n');
 }
 
-/* --- ls ------------------------------------------------------------------------------------- */
+/* --- tables --------------------------------------------------------------------------------- */
 
-static const struct {
-	const char *head, *pointer;
-	bool is_number;
-} columns[COLUMNS] = {
-	{"NAME", "/name", false},
-	{"STATE", "/state", false},
-	{"SINCE", "/since", false},
-	{"RECEIVED", "/received/messages", true},
-	{"SENT", "/sent/messages", true},
-	{"QUEUE", "/queue/messages", true},
-	{"URL", "/url", false},
-};
-
-static void show_cell(const struct json_span *connection, size_t column, char cell[CELL_BYTES])
+static void show_cell(const struct json_span *item, const struct column *column, char cell[CELL_BYTES])
 {
 	struct json_span value = {.at = "null", .len = 4};
 	char *fraction;
 
-	json_find(connection->at, connection->len, columns[column].pointer, &value);
+	json_find(item->at, item->len, column->pointer, &value);
 	show(&value, cell);
-	if (strcmp(columns[column].head, "SINCE") == 0 && (fraction = strchr(cell, '.')))
+	if (column->kind == COLUMN_MOMENT && (fraction = strchr(cell, '.')))
 		strcpy(fraction, "Z");
 }
 
-static void print_cell(const char *cell, size_t column, const int width[COLUMNS])
+static void print_cell(const char *cell, const struct column *column, int width, bool is_last)
 {
-	if (column == COLUMNS - 1)
+	if (is_last)
 		printf("%s\n", cell);
-	else if (columns[column].is_number)
-		printf("%*s  ", width[column], cell);
+	else if (column->kind == COLUMN_NUMBER)
+		printf("%*s  ", width, cell);
 	else
-		printf("%-*s  ", width[column], cell);
+		printf("%-*s  ", width, cell);
 }
 
-void print_cursors(const struct json_span *cursors)
+void print_columns(const struct column *columns, size_t n, const struct json_span *items)
 {
-	static const char *const pointers[] = {"/name", "/behind_messages", "/missed", "/pid"};
-	char cell[4][CELL_BYTES];
-	struct json_span cursor;
+	int width[COLUMNS_MAX];
+	char cell[CELL_BYTES];
+	struct json_span item;
 	size_t at = 0;
 
-	printf("%-20s %10s %10s %s\n", "NAME", "BEHIND", "MISSED", "PID");
-	while (json_next(cursors, &at, NULL, &cursor) > 0) {
-		for (size_t i = 0; i < 4; i++) {
-			struct json_span value = {.at = "null", .len = 4};
-
-			json_find(cursor.at, cursor.len, pointers[i], &value);
-			show(&value, cell[i]);
+	for (size_t i = 0; i < n; i++)
+		width[i] = (int)strlen(columns[i].head);
+	while (json_next(items, &at, NULL, &item) > 0) {
+		for (size_t i = 0; i < n; i++) {
+			show_cell(&item, &columns[i], cell);
+			if ((int)strlen(cell) > width[i])
+				width[i] = (int)strlen(cell);
 		}
-		printf("%-20s %10s %10s %s\n", cell[0], cell[1], cell[2], cell[3]);
+	}
+	for (size_t i = 0; i < n; i++)
+		print_cell(columns[i].head, &columns[i], width[i], i == n - 1);
+	at = 0;
+	while (json_next(items, &at, NULL, &item) > 0) {
+		for (size_t i = 0; i < n; i++) {
+			show_cell(&item, &columns[i], cell);
+			print_cell(cell, &columns[i], width[i], i == n - 1);
+		}
 	}
 }
 
 void print_table(const struct json_span *connections)
 {
-	struct json_span connection;
-	char cell[CELL_BYTES];
-	int width[COLUMNS];
-	size_t at = 0;
+	static const struct column columns[] = {
+		{"NAME", "/name", COLUMN_TEXT},
+		{"STATE", "/state", COLUMN_TEXT},
+		{"SINCE", "/since", COLUMN_MOMENT},
+		{"RECEIVED", "/received/messages", COLUMN_NUMBER},
+		{"SENT", "/sent/messages", COLUMN_NUMBER},
+		{"QUEUE", "/queue/messages", COLUMN_NUMBER},
+		{"URL", "/url", COLUMN_TEXT},
+	};
 
-	for (size_t i = 0; i < COLUMNS; i++)
-		width[i] = (int)strlen(columns[i].head);
-	while (json_next(connections, &at, NULL, &connection) > 0) {
-		for (size_t i = 0; i < COLUMNS; i++) {
-			show_cell(&connection, i, cell);
-			if ((int)strlen(cell) > width[i])
-				width[i] = (int)strlen(cell);
-		}
-	}
-	for (size_t i = 0; i < COLUMNS; i++)
-		print_cell(columns[i].head, i, width);
-	at = 0;
-	while (json_next(connections, &at, NULL, &connection) > 0) {
-		for (size_t i = 0; i < COLUMNS; i++) {
-			show_cell(&connection, i, cell);
-			print_cell(cell, i, width);
-		}
-	}
+	print_columns(columns, sizeof(columns) / sizeof(*columns), connections);
+}
+
+void print_cursors(const struct json_span *cursors)
+{
+	static const struct column columns[] = {
+		{"NAME", "/name", COLUMN_TEXT},
+		{"BEHIND", "/behind_messages", COLUMN_NUMBER},
+		{"MISSED", "/missed", COLUMN_NUMBER},
+		{"PID", "/pid", COLUMN_TEXT},
+	};
+
+	print_columns(columns, sizeof(columns) / sizeof(*columns), cursors);
 }
 
 /* --- status --------------------------------------------------------------------------------- */

@@ -11,6 +11,14 @@ void say(const char *name, const char *format, ...) __attribute__((format(printf
 /* JSON as it is, on standard output. */
 void print_json(const struct json_span *span);
 
+struct column {
+	const char *head, *pointer; /* JSON pointer into an item */
+	enum { COLUMN_TEXT, COLUMN_NUMBER, COLUMN_MOMENT } kind;
+};
+
+/* A line for each item of the array ITEMS, below the columns' heads. */
+void print_columns(const struct column *columns, size_t n, const struct json_span *items);
+
 /* CONNECTIONS: the array of the daemon's answer to "status". */
 void print_table(const struct json_span *connections);
 /* Likewise those of "cursor". */

@@ -24,6 +24,8 @@
 #include "request.h"
 #include "session.h"
 #include "start.h"
+#include "stats.h"
+#include "top.h"
 #include "when.h"
 
 enum {
@@ -31,6 +33,7 @@ enum {
 	GIVEN_MAX = 64 * 1024 * 1024, /* messages on the command line: more than the kernel passes */
 	STOP_MS = 60000,
 	STOP_LOOK_MS = 50,
+	TOP_MS = 1000,
 };
 
 /* --- common --------------------------------------------------------------------------------- */
@@ -198,6 +201,61 @@ static int verb_status(const struct options *options)
 	else if (r == 0)
 		print_all(&answer, &found);
 	session_done(&session);
+	return r;
+}
+
+static int verb_stats(const struct options *options)
+{
+	struct json_span answer, connections;
+	struct session session;
+	int r;
+
+	session_init(&session, NULL);
+	r = ask_status(&session, options, NULL, &answer);
+	if (r == 0 && json_find(answer.at, answer.len, "/connections", &connections) <= 0)
+		r = bad_answer(NULL);
+	else if (r == 0 && options->prometheus)
+		stats_print_prometheus(&answer);
+	else if (r == 0)
+		stats_print(&connections);
+	session_done(&session);
+	return r;
+}
+
+/* One look; a terminal is taken only when there is something to show. */
+static int look(const struct options *options, struct top *top, bool is_first)
+{
+	struct json_span answer;
+	struct session session;
+	int r;
+
+	session_init(&session, NULL);
+	r = ask_status(&session, options, NULL, &answer);
+	if (r == 0 && is_first)
+		top_begin(top);
+	if (r == 0)
+		top_show(top, &answer);
+	if (r && !is_first) {
+		top_end(top); /* and what was said on the other screen has gone with that */
+		say(NULL, "the daemon does not answer any more");
+	}
+	session_done(&session);
+	return r;
+}
+
+static int verb_top(const struct options *options)
+{
+	int64_t interval_ms = options->interval_ms > 0 ? options->interval_ms : TOP_MS;
+	struct top top;
+	int r = look(options, &top, true);
+
+	for (uint64_t n = 1; r == 0; n++) {
+		if (n == options->count || !top_wait(&top, interval_ms)) {
+			top_end(&top);
+			return 0;
+		}
+		r = look(options, &top, false);
+	}
 	return r;
 }
 
@@ -776,11 +834,13 @@ static int verb_presets(const struct options *options)
 const struct verb verbs[] = {
 	{"ls", FOR_LS, 0, 0, "[--json]", "a table of the connections", verb_ls},
 	{"status", FOR_STATUS, 0, 1, "[NAME] [--json]", "everything about one or all", verb_status},
+	{"stats", FOR_STATS, 0, 0, "[--prometheus]", "what has been counted", verb_stats},
+	{"top", FOR_TOP, 0, 0, "[OPTION]...", "what goes through them, live", verb_top},
 	{"open", FOR_OPEN, 1, 2, "NAME URL [OPTION]...", "make a connection that lives until closed",
 	 verb_open},
 	{"close", FOR_CLOSE, 1, 1, "NAME", "close properly; remove one made with open", verb_close},
 	{"reconnect", FOR_RECONNECT, 1, 1, "NAME", "close and connect again, at once", verb_reconnect},
-	{"pause", FOR_PAUSE, 1, 1, "NAME", "disconnect for now; what is written waits", verb_pause},
+	{"pause", FOR_PAUSE, 1, 1, "NAME", "disconnect for now; resume NAME connects again", verb_pause},
 	{"resume", FOR_RESUME, 1, 1, "NAME", "connect a paused or closed one again", verb_resume},
 	{"send", FOR_SEND, 1, SIZE_MAX, "NAME [MESSAGE]...", "send these, or standard input by lines",
 	 verb_send},
