@@ -116,7 +116,7 @@ static void client_intake_refused(void *owner, const char *problem, bool broken)
 
 static void client_outlet_ended(void *owner, int error)
 {
-	(void)error; /* EPIPE or ECONNRESET: it has gone */
+	(void)error; /* EPIPE or ECONNRESET: it has gone; 0: nothing more will come */
 	client_free(owner);
 }
 
@@ -134,6 +134,24 @@ static void client_caller_answered(void *owner, uint64_t tag, enum calls_answer 
 		    "sock: process %d %s, and is disconnected", (int)client->peer.pid,
 		    r == -ENOBUFS ? "does not read its replies" : "cannot be answered: out of memory");
 	loop_later(&client->leave);
+}
+
+/* The connection was lost with his request on it.  With framing json a record of its own tells him so;
+ * whoever has another one would wait for ever, and reads what was received before, and then the end
+ * of the file.  After a mere time limit he stays: many programs ask without caring for an answer. */
+static void client_caller_failed(void *owner, uint64_t tag, const struct cause *cause)
+{
+	struct client *client = owner;
+
+	(void)tag;
+	if ((cause->class == CAUSE_TIMEOUT && cause->code == CALLS_TIMED_OUT) || !client->intake ||
+	    client->stream->options->framing == FRAMING_JSON || list_linked(&client->leave.link))
+		return;
+	log_info(conn_name(client->stream->conn),
+		 "sock: what process %d has asked will not be answered, and it is disconnected (%s)",
+		 (int)client->peer.pid, cause->text);
+	client->intake = intake_free(client->intake);
+	outlet_finish_here(client->outlet);
 }
 
 static const struct intake_events intake_events = {client_intake_ended, client_intake_refused};
@@ -184,7 +202,11 @@ static int start_client(struct client *client)
 		return r;
 	if (!client->outlet && client->hangup)
 		return -EACCES;
-	client->caller = (struct caller){.answered = client_caller_answered, .owner = client};
+	client->caller = (struct caller){
+		.answered = client_caller_answered,
+		.failed = client_caller_failed,
+		.owner = client,
+	};
 	if (client->outlet && client->intake)
 		intake_set_terms(client->intake, &terms);
 	if (client->outlet)

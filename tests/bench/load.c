@@ -1,10 +1,12 @@
 /* load - the local programs of the benchmark: one that asks and waits, one that reads, one that
- *writes.
+ * writes.
  *
- *	load rtt COUNT WHERE             32 bytes there and back, one in flight; tells "rtt P50
- *MEAN" in ns load take BYTES WHERE [CLIENTS]  reads until each client has so many; tells "ready",
- *"took END" load give SIZE COUNT WHERE       tells "ready", waits for a line on standard input,
- *writes lines of SIZE bytes and an LF; tells "gave START END"
+ *	load rtt COUNT WHERE             32 bytes there and back, one in flight;
+ *	                                 tells "rtt P50 MEAN" in ns
+ *	load take BYTES WHERE [CLIENTS]  reads until each client has so many;
+ *	                                 tells "ready", "took END"
+ *	load give SIZE COUNT WHERE       tells "ready", waits for a line on standard input, writes
+ *	                                 lines of SIZE bytes and an LF; tells "gave START END"
  *
  * WHERE is tcp:PORT, sock:PATH, fifo:IN:OUT, or - (take: standard input; give: standard output).
  * Reports go to standard error, because standard output may be a pipe full of messages. */
@@ -86,14 +88,13 @@ static void ask(const int fds[2], const char *line)
 
 static void rtt(size_t trips, char *where)
 {
+	/* for a connection with `id` a request, and its own answer when it comes back */
+	static const char line[RTT_BYTES + 1] = "{\"id\":1,\"method\":\"01234567890\"}\n";
 	uint64_t *took = calloc(trips, sizeof(*took)), sum = 0;
-	char line[RTT_BYTES + 1];
 	int fds[2];
 
 	if (!took)
 		die("rtt");
-	memset(line, 'x', RTT_BYTES);
-	line[RTT_BYTES - 1] = '\n';
 	open_where(where, fds);
 	for (int i = 0; i < 500; i++)
 		ask(fds, line);

@@ -4,12 +4,20 @@
     websockets-client.py out URL             sends each line of standard input
     websockets-client.py idle URL N SECONDS  holds N connections, pinging every SECONDS, until standard
                                              input ends; prints "open" when all are there
+    websockets-client.py ask URL COUNT       32 bytes there and back, one in flight; prints
+                                             "rtt P50 MEAN" in ns
+    websockets-client.py ask-sock PATH COUNT  the same through a Unix socket, without any websockets
 """
 import asyncio
+import socket
 import ssl
+import statistics
 import sys
+import time
 
 import websockets
+
+REQUEST = '{"id":1,"method":"01234567890"}'
 
 
 async def connect(url, **options):
@@ -45,7 +53,36 @@ async def hold(url, count, seconds):
     sys.stdout.flush()
 
 
-verb = {'in': receive, 'out': send, 'idle': hold}[sys.argv[1]]
+def report(took):
+    print('rtt', int(statistics.median(took)), int(statistics.mean(took)), flush=True)
+
+
+async def ask(url, count):
+    connection = await connect(url)
+    took = []
+    for _ in range(int(count)):
+        start = time.monotonic_ns()
+        await connection.send(REQUEST)
+        await connection.recv()
+        took.append(time.monotonic_ns() - start)
+    report(took)
+    await connection.close()
+
+
+async def ask_sock(path, count):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
+        lines, took = sock.makefile('rw'), []
+        for _ in range(int(count)):
+            start = time.monotonic_ns()
+            lines.write(REQUEST + '\n')
+            lines.flush()
+            lines.readline()
+            took.append(time.monotonic_ns() - start)
+    report(took)
+
+
+verb = {'in': receive, 'out': send, 'idle': hold, 'ask': ask, 'ask-sock': ask_sock}[sys.argv[1]]
 try:
     asyncio.run(asyncio.wait_for(verb(*sys.argv[2:]), 300))
 except (BrokenPipeError, websockets.ConnectionClosed):
