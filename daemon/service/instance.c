@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/sync.h"
 
 enum { MALLOC_KEEPS = 4 * 1024 * 1024 };
 
@@ -102,6 +103,15 @@ static void boot_id(char ret[BOOT_ID_MAX])
 	ret[n > 0 ? n : 0] = '\0';
 }
 
+/* Best effort: without it only the warning below could be missing. */
+static void sync_name(int dirfd, const char *name)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && sync_take(fd) < 0)
+		close(fd);
+}
+
 /* The file says in which boot a daemon has run that has not ended properly: after kill -9 nothing is
  * missing, but when the whole machine went down, what was not synced is. */
 static void look_for_power_cut(const struct instance *instance)
@@ -118,6 +128,8 @@ static void look_for_power_cut(const struct instance *instance)
 	buf_done(&before);
 	if (file_replace(instance->state_fd, RUNNING_NAME, now, strlen(now), NULL, 0) < 0)
 		log_warning(NULL, "%s cannot be written to", instance->state_dir);
+	sync_name(instance->state_fd, RUNNING_NAME);
+	sync_name(instance->state_fd, ".");
 }
 
 static int take_state(struct instance *instance)

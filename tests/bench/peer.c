@@ -34,7 +34,7 @@
 #include "bench.h"
 
 enum {
-	LIFE_SECONDS = 900,
+	LIFE_SECONDS = 3600,
 	READ_BYTES = 256 * 1024,
 	BLOCK_BYTES = 256 * 1024, /* of a flood, for one write */
 	KEPT_MAX = 64 * 1024,     /* the start of a frame that is not whole yet */

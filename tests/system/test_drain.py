@@ -81,7 +81,7 @@ def test_eight_parallel_drainers_against_a_steady_producer(daemon, server, batch
     threads += [threading.Thread(target=drain, args=(n,)) for n in range(8)]
     for thread in threads:
         thread.start()
-    time.sleep(5)
+    time.sleep(float(os.environ.get("WSPIPE_DRAIN_SECONDS", "5")))
     over.set()
     for thread in threads:
         thread.join(scaled(20))

@@ -560,7 +560,8 @@ def test_last_and_since(daemon, server):
 
 
 @pytest.mark.timeout(7200)
-def test_promises_hold_over_kill(daemon, server):
-    """Promises 1 and 3: WSPIPE_KILL_ROUNDS rounds (tests/soak-persist: 1000)."""
-    count = int(os.environ.get("WSPIPE_KILL_ROUNDS", "20"))
-    print(rounds.run(daemon, server, count))
+@pytest.mark.parametrize("resend", (False, True), ids=("once", "resend"))
+def test_promises_hold_over_kill(daemon, server, resend):
+    """Promises 1 and 3, in both readings of "sent": WSPIPE_KILL_ROUNDS rounds (`tests/soak kill`: 1000)."""
+    count = int(os.environ.get("WSPIPE_KILL_ROUNDS", "12"))
+    print(rounds.run(daemon, server, count, resend))
