@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "conn/conn.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/hooks.h"
 
 enum { SECTION_NAME_MAX = 64 };
 
@@ -23,6 +24,7 @@ struct section {
 	unsigned line;
 	struct conn_options conn;
 	struct endpoint_options endpoint;
+	struct hooks_options hooks;
 	int preset;              /* 1 + its place in presets[]; 0: none */
 	unsigned char given[16]; /* a bit for each row of the table that was set by somebody */
 };

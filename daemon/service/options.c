@@ -591,6 +591,10 @@ const struct option option_table[] = {
 	 .help = "let out and drain fill their pipes"},
 	{"access", &list, ENDPOINT(access), NULL, ENDPOINTS,
 	 .help = "user or group that may use the connection's files", .check = check_access},
+	{"on-message", &string, offsetof(struct section, hooks.on_message), NULL, LIVE,
+	 .help = "command to run for each message received", .show = show_nothing},
+	{"on-state", &string, offsetof(struct section, hooks.on_state), NULL, LIVE,
+	 .help = "command to run for each change of state", .show = show_nothing},
 	{"keep", &size, CONN(spool.keep_bytes), "64M", LIVE,
 	 .help = "bytes of received messages kept for readers that are behind", .min = 4096},
 	{"keep-age", &time_ms, CONN(spool.keep_age_ms), NULL, LIVE,
@@ -645,8 +649,7 @@ _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too
 
 /* In the manual's plan, but not in this version. */
 static const char *const later_keys[] = {
-	"pin", "max-redirects", "latest", "latest-max", "login", "expect",
-	"on-message", "on-state", NULL,
+	"pin", "max-redirects", "latest", "latest-max", "login", "expect", NULL,
 };
 /* clang-format on */
 

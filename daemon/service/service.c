@@ -23,6 +23,7 @@ struct channel {
 	struct section *section;
 	struct conn *conn;
 	struct endpoints *endpoints; /* NULL: it has none */
+	struct hooks *hooks;         /* NULL: none */
 	struct conn_watch watch;
 	struct list readers;
 	struct later go; /* its end, from a clean stack */
@@ -134,6 +135,7 @@ static struct channel *channel_free(struct channel *channel, bool keep_files)
 	tell_readers(channel);
 	take_out(channel->service, channel);
 	channel->endpoints = endpoints_free(channel->endpoints, keep_files);
+	channel->hooks = hooks_free(channel->hooks);
 	later_cancel(&channel->go);
 	channel->conn = conn_free(channel->conn);
 	config_section_free(channel->section);
@@ -146,6 +148,8 @@ static void channel_on_go(void *owner)
 	struct channel *channel = owner;
 	struct service *service = channel->service;
 
+	if (channel->hooks && !hooks_settle(channel->hooks))
+		return; /* channel_hooks_settled() will ask again */
 	log_info(channel->section->name, "removed");
 	if (!channel->configured)
 		conn_forget(channel->conn); /* nobody can ask for it any more */
@@ -167,6 +171,28 @@ static void channel_conn_changed(void *owner)
 	if (channel->removing && is_down(channel))
 		loop_later(&channel->go);
 	loop_later(&channel->service->look);
+}
+
+/* Nothing runs any more of a connection that has ended for good. */
+static void channel_hooks_settled(void *owner)
+{
+	channel_conn_changed(owner);
+}
+
+/* As the section says.  What fails is in the log. */
+static int set_hooks(struct channel *channel)
+{
+	const struct hooks_options *options = &channel->section->hooks;
+	int r = 0;
+
+	if (channel->hooks)
+		r = hooks_set_options(channel->hooks, options);
+	else if (hooks_wanted(options))
+		r = hooks_new(&channel->hooks, channel->conn, options,
+			      channel->service->options.runtime_dir, channel_hooks_settled, channel);
+	if (r < 0)
+		log_error(channel->section->name, "cannot set up its hooks: %s", strerror(-r));
+	return r;
 }
 
 /* Log where it failed, and what to do. */
@@ -220,6 +246,8 @@ static int channel_new(struct channel **ret, struct service *service, struct sec
 		persist(channel);
 	if (r == 0)
 		r = make_endpoints(channel);
+	if (r == 0)
+		r = set_hooks(channel);
 	if (r < 0) {
 		channel_free(channel, true);
 		return r;
@@ -249,12 +277,18 @@ static void tell_manager(struct service *service)
 	}
 }
 
+/* All are asked: how long a hook may take counts from the end of its own connection. */
 static bool all_down(const struct service *service)
 {
-	for (size_t i = 0; i < service->channels; i++)
-		if (!is_down(service->channel[i]))
-			return false;
-	return true;
+	bool down = true;
+
+	for (size_t i = 0; i < service->channels; i++) {
+		struct channel *channel = service->channel[i];
+
+		if (!is_down(channel) || (channel->hooks && !hooks_settle(channel->hooks)))
+			down = false;
+	}
+	return down;
 }
 
 static void service_on_look(void *owner)
@@ -312,6 +346,7 @@ static void change_channel(struct channel *channel, struct section *section)
 	} else {
 		endpoints_set_options(channel->endpoints, &section->endpoint);
 	}
+	set_hooks(channel);
 	if ((change & (1u << CONFIG_REDIAL)) || channel->removing) {
 		channel->removing = false;
 		later_cancel(&channel->go);
@@ -539,6 +574,11 @@ struct conn *channel_conn(const struct channel *channel)
 struct endpoints *channel_endpoints(const struct channel *channel)
 {
 	return channel->endpoints;
+}
+
+const struct hooks *channel_hooks(const struct channel *channel)
+{
+	return channel->hooks;
 }
 
 const struct section *channel_section(const struct channel *channel)

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "conn/conn.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/hooks.h"
 #include "service/config.h"
 
 struct service;
@@ -71,6 +72,7 @@ void service_remove(struct service *service, struct channel *channel);
 
 struct conn *channel_conn(const struct channel *channel);
 struct endpoints *channel_endpoints(const struct channel *channel); /* NULL: none */
+const struct hooks *channel_hooks(const struct channel *channel);   /* NULL: none */
 const struct section *channel_section(const struct channel *channel);
 bool channel_configured(const struct channel *channel); /* from a file, not by `open` */
 

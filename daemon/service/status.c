@@ -246,6 +246,8 @@ static int put_readers(struct buf *out, const struct channel *channel)
 	before = buf_len(out);
 	if (endpoints)
 		r = endpoints_describe(endpoints, out);
+	if (r >= 0 && channel_hooks(channel))
+		r = hooks_describe(channel_hooks(channel), buf_len(out) > before, out);
 	list_for_each (reader, channel_readers(channel), link) {
 		if (r >= 0 && reader->outlet && buf_len(out) > before)
 			r = buf_append_char(out, ',');
