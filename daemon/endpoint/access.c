@@ -147,6 +147,8 @@ static unsigned rule_perms(const struct access_rule *rule, enum access_object ob
 	switch (object) {
 	case ACCESS_DIRECTORY:
 		return PERM_SEARCH;
+	case ACCESS_LISTING:
+		return rule->read ? PERM_READ | PERM_SEARCH : 0;
 	case ACCESS_INPUT:
 		return rule->write ? PERM_WRITE : 0;
 	case ACCESS_OUTPUT:

@@ -10,6 +10,7 @@
 /* What is being protected decides which bits "read" and "write" mean on it. */
 enum access_object {
 	ACCESS_DIRECTORY, /* anybody who has any right may search it */
+	ACCESS_LISTING,   /* `latest`: readers may list it, too */
 	ACCESS_INPUT,     /* `in`: w for writers */
 	ACCESS_OUTPUT,    /* `out`, `last`, `status`: r for readers */
 	ACCESS_SOCKET,    /* needs w to connect: both rights, or either */

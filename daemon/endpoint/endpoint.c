@@ -14,6 +14,7 @@
 #include "endpoint/fifo.h"
 #include "endpoint/filelog.h"
 #include "endpoint/latest.h"
+#include "endpoint/latestdir.h"
 #include "endpoint/outlet.h"
 #include "endpoint/statefile.h"
 #include "endpoint/stream.h"
@@ -37,6 +38,7 @@ struct endpoints {
 	struct latest *latest;
 	struct statefile *statefile;
 	struct filelog *filelog;
+	struct latestdir *latestdir;
 };
 
 static int make_in(struct endpoints *e)
@@ -111,6 +113,8 @@ static void remove_unwanted(const struct endpoints *e)
 	for (int kind = 0; kind < ENDPOINT_KINDS; kind++)
 		if (!is_wanted(e, kind))
 			unlinkat(e->dirfd, endpoint_names[kind], 0);
+	if (!e->options->latest)
+		latestdir_remove(e->dirfd);
 }
 
 static int make_all(struct endpoints *e, const char **ret_path)
@@ -130,7 +134,10 @@ static int make_all(struct endpoints *e, const char **ret_path)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	*ret_path = "latest";
+	if (e->options->latest)
+		r = latestdir_new(&e->latestdir, e->dirfd, e->conn, e->options, &e->access);
+	return r;
 }
 
 int endpoints_new(struct endpoints **ret, int runtime_fd, struct arrivals *arrivals,
@@ -163,6 +170,7 @@ static void remove_directory(const struct endpoints *e)
 {
 	for (int kind = 0; kind < ENDPOINT_KINDS; kind++)
 		unlinkat(e->dirfd, endpoint_names[kind], 0);
+	latestdir_remove(e->dirfd);
 	unlinkat(e->runtime_fd, conn_name(e->conn), AT_REMOVEDIR);
 }
 
@@ -177,6 +185,7 @@ struct endpoints *endpoints_free(struct endpoints *e, bool keep)
 	e->latest = latest_free(e->latest);
 	e->statefile = statefile_free(e->statefile, e->dirfd);
 	e->filelog = filelog_free(e->filelog);
+	e->latestdir = latestdir_free(e->latestdir);
 	if (!keep && e->dirfd >= 0)
 		remove_directory(e);
 	if (e->dirfd >= 0)
@@ -195,6 +204,8 @@ void endpoints_set_options(struct endpoints *e, const struct endpoint_options *o
 		latest_set_options(e->latest, options);
 	if (e->filelog)
 		filelog_set_options(e->filelog, options);
+	if (e->latestdir)
+		latestdir_set_options(e->latestdir, options);
 }
 
 void endpoints_reopen(struct endpoints *e)
@@ -231,6 +242,8 @@ int endpoints_describe(const struct endpoints *e, struct buf *out)
 		r = stream_describe(e->stream, out);
 	if (r == 0 && e->filelog)
 		r = filelog_describe(e->filelog, out);
+	if (r == 0 && e->latestdir)
+		r = latestdir_describe(e->latestdir, out);
 	if (r == 0 && buf_len(out) > before) /* the first has no comma ahead */
 		buf_head(out)[before] = ' ';
 	return r;

@@ -35,6 +35,8 @@ struct endpoint_options {
 	char *file; /* NULL: none; otherwise it is made, named in `endpoints` or not */
 	uint64_t file_max_bytes; /* 0: it is never rotated */
 	uint64_t file_keep;      /* older ones that stay */
+	char *latest;            /* JSON pointer: whose values have a file each in latest/; NULL: none */
+	uint64_t latest_max;     /* files in it, at least 1 */
 	char **access; /* "user:NAME[:read|:write]", "group:NAME..." */
 };
 

@@ -9,11 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
-#include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "endpoint/recordfile.h"
 
 enum { PAUSE_MS = 10 };
 
@@ -40,26 +39,8 @@ static void latest_cursor_ready(void *owner)
 
 static int replace(struct latest *latest, const struct msg *msg)
 {
-	size_t bytes = msg->len * 6 + 4096;
-	struct frame_parts parts;
-	struct buf buf;
-	int r;
-
-	buf_init(&buf, bytes);
-	r = frame_encode((enum framing)latest->options->framing,
-			 (enum msg_kind)conn_options(latest->conn)->type, msg, &parts, &buf);
-	if (r == FRAME_PARTS) {
-		r = buf_append(&buf, parts.head, parts.head_len);
-		if (r == 0)
-			r = buf_append(&buf, parts.body, parts.body_len);
-		if (r == 0)
-			r = buf_append(&buf, parts.tail, parts.tail_len);
-	}
-	if (r >= 0)
-		r = file_replace(latest->dirfd, "last", buf_head(&buf), buf_len(&buf),
-				 latest->grants, latest->n_grants);
-	buf_done(&buf);
-	return r;
+	return recordfile_replace(latest->dirfd, "last", latest->conn, latest->options, msg,
+				  latest->grants, latest->n_grants);
 }
 
 /* A full disk is told once, and once more when it is over. */

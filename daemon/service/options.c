@@ -15,6 +15,7 @@
 #include "codec/deflate.h"
 #include "codec/frame.h"
 #include "codec/http.h"
+#include "codec/json.h"
 #include "codec/url.h"
 #include "codec/utf8.h"
 #include "endpoint/access.h"
@@ -476,6 +477,12 @@ static void show_header(const char *value, char *ret, size_t size)
 		snprintf(ret, size, "%.*s", (int)(colon - value), value);
 }
 
+static int check_pointer(const char *value, const char **ret_problem)
+{
+	*ret_problem = "is no JSON pointer (like /symbol or /data/symbol)";
+	return json_pointer_valid(value) ? 0 : -EINVAL;
+}
+
 /* --- the table ----------------------------------------------------------------------------- */
 
 /* is it a list, text into it, do two differ, free it */
@@ -587,6 +594,10 @@ const struct option option_table[] = {
 	 .help = "bytes of file before it is rotated; 0: never"},
 	{"file-keep", &count, ENDPOINT(file_keep), "5", LIVE,
 	 .help = "rotated files that are kept", .max = 10000},
+	{"latest", &string, ENDPOINT(latest), NULL, ENDPOINTS,
+	 .help = "member of which each value has a file with its newest message", .check = check_pointer},
+	{"latest-max", &count, ENDPOINT(latest_max), "1000", ENDPOINTS,
+	 .help = "files in latest; for one more the oldest goes", .min = 1, .max = 1000000},
 	{"batch", &boolean, ENDPOINT(batch), "no", ENDPOINTS,
 	 .help = "let out and drain fill their pipes"},
 	{"access", &list, ENDPOINT(access), NULL, ENDPOINTS,
@@ -649,7 +660,7 @@ _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too
 
 /* In the manual's plan, but not in this version. */
 static const char *const later_keys[] = {
-	"pin", "max-redirects", "latest", "latest-max", "login", "expect", NULL,
+	"pin", "max-redirects", "login", "expect", NULL,
 };
 /* clang-format on */
 

@@ -109,3 +109,20 @@ def test_taken_away_by_a_reload(shared, echo):
     assert shared.reload().code == 0
     assert as_nobody(f"cat {directory}/status").returncode != 0
     assert as_nobody(f"echo x > {directory}/in").returncode != 0
+
+
+def test_latest(shared, server):
+    """Readers may list latest/ and read what is in it; writers may not, nor who was let in before."""
+    shared.start(section("a", server.url, "access = user:nobody:read", "latest = /s"))
+    path = shared.path("a", "latest")
+    server.session().send('{"s":"A"}', '{"s":"B"}')
+    eventually(lambda: sorted(os.listdir(path)) == ["A", "B"])
+    assert as_nobody(f"cd {path} && cat *").stdout == '{"s":"A"}\n{"s":"B"}\n'
+    assert as_nobody(f"echo x > {path}/A; rm -f {path}/B").returncode != 0
+    assert as_nobody(f"touch {path}/C").returncode != 0
+    for access in ("access = user:nobody:write", "access = user:root"):
+        shared.write_config(section("a", server.url, access, "latest = /s"))
+        assert shared.reload().code == 0
+        eventually(lambda: sorted(os.listdir(path)) == ["A", "B"])
+        assert as_nobody(f"ls {path}").returncode != 0
+        assert as_nobody(f"cat {path}/A").returncode != 0

@@ -124,7 +124,7 @@ def test_fresh_process(daemon, server, tmp_path):
     daemon.start(section("a", server.url, "on-message = " + script(tmp_path, f"""
         grep -E '^Sig(Blk|Ign)' /proc/self/status > {out}.new
         ls /proc/self/fd | wc -l >> {out}.new
-        echo $PPID $(ps -o sid=,pgid= -p $$) >> {out}.new
+        echo $PPID $(cut -d" " -f5,6 /proc/$PPID/stat) >> {out}.new
         mv {out}.new {out}
         """)))
     server.session().send("x")
