@@ -24,9 +24,9 @@ struct hooks_options {
 	char *on_message, *on_state; /* for sh -c; NULL: none */
 };
 
-static inline bool hooks_wanted(const struct hooks_options *options)
+static inline bool hooks_wanted(const struct hooks_options *wanted)
 {
-	return options->on_message || options->on_state;
+	return wanted->on_message || wanted->on_state;
 }
 
 /* OPTIONS are borrowed; RUNTIME_DIR is for the commands.  SETTLED: see hooks_settle(). -errno. */

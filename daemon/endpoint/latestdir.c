@@ -1,9 +1,9 @@
 /* latestdir - see latestdir.h.
  *
- * Each turn looks at some messages, notes the newest one for each value, and replaces those files: a
- * fast feed costs one replacement for each value that came, not for each message.  When it has caught
- * up, it pauses as `last` does.  The cursor moves when all is written, so that after a full disk the same
- * messages are looked at again. */
+ * Two cursors: the scout notes for each value which message is its newest; the writer comes behind, and
+ * writes only those.  So a fast feed costs one replacement for each value, not for each message, and
+ * one turn of the loop a bounded number of them.  When both have caught up there is a pause, as `last`
+ * has it.  The writer stays where it is while the disk is full. */
 #include "endpoint/latestdir.h"
 
 #include <dirent.h>
@@ -30,7 +30,7 @@ enum {
 	/* of one turn */
 	MESSAGES_MAX = 2000,
 	BYTES_MAX = 512 * 1024,
-	FILES_MAX = 128,
+	FILES_MAX = 64,
 	/* of the table */
 	BUCKETS_MIN = 64,
 	BUCKETS_MAX = 64 * 1024,
@@ -38,11 +38,10 @@ enum {
 
 struct value {
 	struct list link;   /* in order of change, the oldest first */
-	struct list dirty;  /* linked: MSG is to be written */
 	struct value *next; /* in its bucket */
 	uint64_t hash;
-	struct msg msg; /* a view, good in this turn */
-	bool stands;    /* there is a file */
+	uint64_t newest; /* number of its newest message */
+	bool stands;     /* there is a file */
 	char name[];
 };
 
@@ -53,14 +52,14 @@ struct latestdir {
 	struct file_grant *grants;
 	size_t n_grants;
 	struct member_path path;
-	struct cursor cursor;
+	struct cursor cursor, scout; /* the writer's, and the one ahead of it */
 	struct later run;
 	struct timer pause;
 	struct buf text; /* a value without its quotes */
 	struct value **bucket;
 	size_t buckets; /* a power of two */
-	struct list values, dirty;
-	size_t n, n_dirty;
+	struct list values;
+	size_t n;
 	uint64_t removed; /* because there were too many */
 	bool swept, failing;
 };
@@ -85,9 +84,6 @@ static void forget(struct latestdir *dir, struct value *value)
 {
 	*place_of(dir, value->name, value->hash) = value->next;
 	list_remove(&value->link);
-	if (list_linked(&value->dirty))
-		dir->n_dirty--;
-	list_remove(&value->dirty);
 	dir->n--;
 	free(value);
 }
@@ -123,7 +119,6 @@ static struct value *find_or_add(struct latestdir *dir, const char *name, size_t
 	value->hash = hash;
 	memcpy(value->name, name, len + 1);
 	list_init(&value->link);
-	list_init(&value->dirty);
 	place = place_of(dir, name, hash);
 	*place = value;
 	dir->n++;
@@ -150,7 +145,7 @@ static size_t name_of(struct latestdir *dir, const struct msg *msg, char name[SA
 	return safename_make(name, buf_head(&dir->text), buf_len(&dir->text));
 }
 
-static void note(struct latestdir *dir, const struct msg *msg)
+static void note(struct latestdir *dir, const struct msg *msg, uint64_t seq)
 {
 	char name[SAFENAME_MAX + 1];
 	size_t len = name_of(dir, msg, name);
@@ -163,45 +158,63 @@ static void note(struct latestdir *dir, const struct msg *msg)
 		cursor_lose(&dir->cursor, msg);
 		return;
 	}
-	value->msg = *msg;
+	value->newest = seq;
 	list_remove(&value->link);
 	list_append(&dir->values, &value->link);
-	if (list_linked(&value->dirty))
-		return;
-	list_append(&dir->dirty, &value->dirty);
-	dir->n_dirty++;
 }
 
-static void look(struct latestdir *dir, struct position *at)
+static void look_ahead(struct latestdir *dir)
 {
+	struct position at = cursor_start(&dir->scout);
 	size_t messages = 0, bytes = 0;
 	struct msg msg;
 
-	while (messages < MESSAGES_MAX && bytes < BYTES_MAX && dir->n_dirty < FILES_MAX &&
-	       cursor_read(&dir->cursor, at, &msg)) {
-		note(dir, &msg);
+	while (messages < MESSAGES_MAX && bytes < BYTES_MAX && cursor_read(&dir->scout, &at, &msg)) {
+		note(dir, &msg, at.seq - 1);
 		messages++;
 		bytes += msg.len;
 	}
+	cursor_commit(&dir->scout, &at);
 }
 
-/* All that are dirty, or up to the first that fails; afterwards none is. */
+/* 1: it was, 0: there is a newer one, or none is wanted; -errno. */
+static int write_if_newest(struct latestdir *dir, const struct msg *msg, uint64_t seq)
+{
+	char name[SAFENAME_MAX + 1];
+	struct value *value;
+	int r;
+
+	if (name_of(dir, msg, name) == 0)
+		return 0;
+	value = *place_of(dir, name, hash_of(name));
+	if (!value || value->newest != seq)
+		return 0;
+	r = recordfile_replace(dir->fd, name, dir->conn, dir->options, msg, dir->grants,
+			       dir->n_grants);
+	value->stands |= r >= 0;
+	return r < 0 ? r : 1;
+}
+
+/* Up to where the scout is. */
 static int write_files(struct latestdir *dir)
 {
-	int r = 0;
+	struct position at = cursor_start(&dir->cursor), after = at;
+	int messages = 0, files = 0, r = 0;
+	struct msg msg;
 
-	while (!list_empty(&dir->dirty)) {
-		struct value *value = list_first(&dir->dirty, struct value, dirty);
-
-		list_remove(&value->dirty);
-		if (r == 0)
-			r = recordfile_replace(dir->fd, value->name, dir->conn, dir->options,
-					       &value->msg, dir->grants, dir->n_grants);
-		if (r == 0)
-			value->stands = true;
+	while (messages < MESSAGES_MAX && files < FILES_MAX && at.seq < dir->scout.at.seq &&
+	       cursor_read(&dir->cursor, &after, &msg)) {
+		r = write_if_newest(dir, &msg, after.seq - 1);
+		if (r < 0)
+			break;
+		at = after;
+		messages++;
+		files += r;
 	}
-	dir->n_dirty = 0;
-	return r;
+	if (r >= 0 && at.seq == dir->scout.at.seq)
+		at = dir->scout.at; /* behind marks, too */
+	cursor_commit(&dir->cursor, &at);
+	return r < 0 ? r : 0;
 }
 
 /* A full disk is told once, and once more when it is over. */
@@ -245,17 +258,15 @@ static void sweep(struct latestdir *dir)
 static void latestdir_on_run(void *owner)
 {
 	struct latestdir *dir = owner;
-	struct position at = cursor_start(&dir->cursor);
 	int r;
 
-	look(dir, &at);
+	look_ahead(dir);
 	r = write_files(dir);
 	tell(dir, r);
 	if (r < 0) {
 		timer_set(&dir->pause, RETRY_MS);
 		return;
 	}
-	cursor_commit(&dir->cursor, &at);
 	if (!cursor_at_end(&dir->cursor)) {
 		loop_later(&dir->run);
 		return;
@@ -322,7 +333,6 @@ int latestdir_new(struct latestdir **ret, int dirfd, struct conn *conn,
 	dir->conn = conn;
 	dir->options = options;
 	list_init(&dir->values);
-	list_init(&dir->dirty);
 	later_init(&dir->run, latestdir_on_run, dir);
 	buf_init(&dir->text, (size_t)conn_options(conn)->ws.max_message_bytes);
 	r = member_path_init(&dir->path, options->latest);
@@ -341,6 +351,8 @@ int latestdir_new(struct latestdir **ret, int dirfd, struct conn *conn,
 	cursor_open(&dir->cursor, conn_spool(conn), CURSOR_OLDEST, DIR_NAME, latestdir_cursor_ready,
 		    dir);
 	dir->cursor.live = true;
+	cursor_open(&dir->scout, conn_spool(conn), CURSOR_OLDEST, DIR_NAME, NULL, NULL);
+	dir->scout.newest_only = true; /* what is lost is the writer's loss */
 	loop_later(&dir->run);
 	*ret = dir;
 	return 0;
@@ -351,6 +363,7 @@ struct latestdir *latestdir_free(struct latestdir *dir)
 	if (!dir)
 		return NULL;
 	cursor_close(&dir->cursor);
+	cursor_close(&dir->scout);
 	later_cancel(&dir->run);
 	timer_done(&dir->pause);
 	while (!list_empty(&dir->values))
