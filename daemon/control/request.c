@@ -218,6 +218,29 @@ static int section_set_own(const struct request *request, struct section *sectio
 	return r;
 }
 
+/* It is done with the rights of the daemon's user: whoever may give orders to the daemon does not have
+ * those. */
+static int refuse_what_the_daemon_does(const struct section *section, struct buf *faults)
+{
+	const struct {
+		const char *key, *value, *what;
+	} rights[] = {
+		{"file", section->endpoint.file, "write files"},
+		{"token-command", section->conn.credentials.token_command, "run commands"},
+		{"on-message", section->hooks.on_message, "run commands"},
+		{"on-state", section->hooks.on_state, "run commands"},
+	};
+
+	for (size_t i = 0; i < sizeof(rights) / sizeof(*rights); i++) {
+		if (!rights[i].value)
+			continue;
+		buf_printf(faults, "%s: only root and the daemon's own user may have it %s",
+			   rights[i].key, rights[i].what);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int request_fill_section(const struct request *request, struct section *section,
 				const char *url, bool own, struct buf *faults)
 {
@@ -234,10 +257,8 @@ static int request_fill_section(const struct request *request, struct section *s
 		r = section_set_own(request, section, &options, faults);
 	if (r >= 0)
 		r = section_set_options(section, &options, faults);
-	if (r >= 0 && section->endpoint.file && !request->rights.owner) {
-		buf_append_str(faults, "file: only root and the daemon's own user may have it write files");
-		return -EINVAL;
-	}
+	if (r >= 0 && !request->rights.owner)
+		r = refuse_what_the_daemon_does(section, faults);
 	return r < 0 ? r : config_section_check(section, faults);
 }
 

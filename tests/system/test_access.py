@@ -1,13 +1,14 @@
 """The `access` key: who else may use a connection, by ACL and by the peer's credentials."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
 
 import pytest
 
-from harness import eventually, scaled, section
+from harness import USAGE, WSPIPE, eventually, scaled, section
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act as another user")
 
@@ -126,3 +127,21 @@ def test_latest(shared, server):
         eventually(lambda: sorted(os.listdir(path)) == ["A", "B"])
         assert as_nobody(f"ls {path}").returncode != 0
         assert as_nobody(f"cat {path}/A").returncode != 0
+
+
+@pytest.mark.parametrize("key,value", [("file", "/tmp/never"), ("token-command", "touch %s"),
+                                       ("on-message", "touch %s"), ("on-state", "touch %s")])
+def test_operators_do_not_become_the_daemon(shared, server, key, value):
+    """Who may give orders on the control socket does not get the rights of the daemon's user by that."""
+    program, mark = shared.home / "wspipe", shared.home / "mark"
+    shutil.copy(WSPIPE, program)
+    os.chmod(program, 0o755)
+    shared.start("[daemon]\naccess = user:nobody\n")
+    value = value.replace("%s", str(mark))
+    command = f"{program} --runtime-dir {shared.run_dir} open --no-daemon b {server.url}"
+    result = as_nobody(f"{command} --{key} '{value}'")
+    assert result.returncode == USAGE and f"{key}: only root" in result.stderr, result
+    result = as_nobody(command)
+    assert result.returncode == 0, result
+    server.session()
+    assert not mark.exists() and not os.path.exists("/tmp/never")
