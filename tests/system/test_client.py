@@ -545,6 +545,17 @@ def test_exec(ticker, server, target):
         daemon.wait_open("a", timeout=1)
 
 
+def test_exec_is_a_fresh_process(ticker):
+    """No descriptor but its standard ones, no signal blocked or ignored."""
+    daemon, session = ticker
+    process = daemon.spawn_client("exec", "a", "--", "sh", "-c",
+                                  "ls /proc/self/fd | wc -l; grep -E '^Sig(Blk|Ign)' /proc/self/status",
+                                  stdin=subprocess.DEVNULL)
+    assert session.recv() == "4", "0, 1, 2, and the directory"
+    assert [int(session.recv().split()[1], 16) for _ in range(2)] == [0, 0]
+    assert process.wait(scaled(10)) == DONE
+
+
 def test_exec_command_not_found(ticker):
     """A command that cannot be run is told, and the status is not 0."""
     daemon, _ = ticker
