@@ -1,10 +1,10 @@
 /* child - see child.h.
  *
- * It has ended when the shell has: what that left in the background may run for ever.  The shell leads
- * a process group, so that a kill reaches what it waits for as well.
+ * It has ended when the shell has: what that left in the background may run for ever.  The shell
+ * leads a process group, so that a kill reaches what it waits for as well.
  *
- * A child must be waited for, or it stays as a zombie.  One that was killed needs a moment to end: if
- * that is longer than we are willing to wait, its pidfd stays in the loop, with nothing else. */
+ * A child must be waited for, or it stays as a zombie.  One that was killed needs a moment to end:
+ * if that is longer than we are willing to wait, its pidfd stays in the loop, with nothing else. */
 #include "base/child.h"
 
 #include <errno.h>
@@ -151,15 +151,15 @@ static int watch(struct child *child)
 	child->pid_fd = pidfd_open(child->pid, 0); /* O_CLOEXEC by itself */
 	if (child->pid_fd < 0)
 		return -errno;
-	child->event = event_new(loop_base(), child->pid_fd, EV_READ | EV_PERSIST, child_on_ended,
-				 child);
+	child->event =
+		event_new(loop_base(), child->pid_fd, EV_READ | EV_PERSIST, child_on_ended, child);
 	if (!child->event || event_add(child->event, NULL) < 0)
 		return -ENOMEM;
 	return 0;
 }
 
-int child_start(struct child **ret, const struct child_options *options,
-		void (*ended)(void *owner), void *owner)
+int child_start(struct child **ret, const struct child_options *options, void (*ended)(void *owner),
+		void *owner)
 {
 	struct child *child = calloc(1, sizeof(*child));
 	int r;

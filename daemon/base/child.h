@@ -1,7 +1,8 @@
 /* child - a shell command as a process of ours: how it is started, watched and ended.
  *
- * Process-wide state is left alone: no SIGCHLD handler, each child is watched by its pidfd.  Signals are as
- * a fresh process has them: none blocked, none ignored.  All descriptors of ours are O_CLOEXEC. */
+ * Process-wide state is left alone: no SIGCHLD handler, each child is watched by its pidfd. Signals
+ * are as a fresh process has them: none blocked, none ignored.  All descriptors of ours are
+ * O_CLOEXEC. */
 #ifndef BASE_CHILD_H
 #define BASE_CHILD_H
 
@@ -16,11 +17,11 @@ struct child_options {
 	int err_fd;               /* -1: ours */
 };
 
-/* In a session of its own.  ENDED is called once, from the loop, when the shell has ended; the child may be
- * freed there.  -errno: nothing runs. */
-int child_start(struct child **ret, const struct child_options *options,
-		void (*ended)(void *owner), void *owner);
-/* One that still runs is killed, with all it has started (unless that has made itself a session). */
+/* In a session of its own.  ENDED is called once, from the loop, when the shell has ended; the
+ * child may be freed there.  -errno: nothing runs. */
+int child_start(struct child **ret, const struct child_options *options, void (*ended)(void *owner),
+		void *owner);
+/* One that still runs is killed, with all it has started (but what has a session of its own). */
 struct child *child_free(struct child *child);
 
 pid_t child_pid(const struct child *child);

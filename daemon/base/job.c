@@ -1,7 +1,7 @@
 /* job - see job.h.
  *
- * A program that the shell has left in the background keeps its end of the pipe, but we do not: what it
- * prints later goes nowhere. */
+ * A program that the shell has left in the background keeps its end of the pipe, but we do not:
+ * what it prints later goes nowhere. */
 #include "base/job.h"
 
 #include <errno.h>
@@ -159,10 +159,13 @@ static int make_pipe(int *ret_read, int *ret_write)
 
 static int watch(struct job *job)
 {
-	if (fcntl(job->in_fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(job->out_fd, F_SETFL, O_NONBLOCK) < 0)
+	if (fcntl(job->in_fd, F_SETFL, O_NONBLOCK) < 0 ||
+	    fcntl(job->out_fd, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
-	job->readable = event_new(loop_base(), job->out_fd, EV_READ | EV_PERSIST, job_on_readable, job);
-	job->writable = event_new(loop_base(), job->in_fd, EV_WRITE | EV_PERSIST, job_on_writable, job);
+	job->readable =
+		event_new(loop_base(), job->out_fd, EV_READ | EV_PERSIST, job_on_readable, job);
+	job->writable =
+		event_new(loop_base(), job->in_fd, EV_WRITE | EV_PERSIST, job_on_writable, job);
 	if (!job->readable || !job->writable || event_add(job->readable, NULL) < 0 ||
 	    event_add(job->writable, NULL) < 0)
 		return -ENOMEM;

@@ -1,7 +1,7 @@
 /* job - a shell command that is given some bytes, and whose output is passed on line by line.
  *
- * Both standard output and standard error are read, so that it never waits for us.  A command that does not
- * read what it is given, or not all of it, is as good as one that does. */
+ * Both standard output and standard error are read, so that it never waits for us.  A command that
+ * does not read what it is given, or not all of it, is as good as one that does. */
 #ifndef BASE_JOB_H
 #define BASE_JOB_H
 
@@ -19,13 +19,15 @@ struct job;
 struct job_options {
 	const char *line;         /* for /bin/sh -c */
 	char *const *environment; /* whole */
-	const uint8_t *input;     /* for its standard input; must stay until `ended`, or job_free() */
+	const uint8_t *input; /* for its standard input; must stay until `ended`, or job_free() */
 	size_t input_len;
 };
 
 struct job_events {
-	void (*line)(void *owner, const char *text); /* without its end; as the command has written it */
-	void (*ended)(void *owner);                  /* once; the job may be freed there */
+	/* As the command has written it, without its end.  Do not free the job. */
+	void (*line)(void *owner, const char *text);
+	/* Once; the job may be freed there. */
+	void (*ended)(void *owner);
 };
 
 /* -errno: nothing runs. */

@@ -1,13 +1,13 @@
-/* safename - any bytes as the name of a file: readable where they are harmless, and two different ones
- * never the same (but for those that are too long, where a digest of 64 bits tells them apart).
+/* safename - any bytes as the name of a file: readable where they are harmless, and two different
+ * ones never the same (but for those that are too long, where a digest of 64 bits tells them apart).
  *
  *	ES_F.26-x	ES_F.26-x
  *	BTC/USD		BTC%2FUSD
  *	.hidden, -rf	%2Ehidden, %2Drf
  *	(empty)		%
  *
- * Kept are letters, digits, '_', '.' and '-', the last two not at the beginning; all other bytes are
- * %XX.  What would be longer than SAFENAME_MAX ends with "%-" and 16 hexadecimal digits. */
+ * Kept are letters, digits, '_', '.' and '-', the last two not at the beginning; all other bytes
+ * are %XX.  What would be longer than SAFENAME_MAX ends with "%-" and 16 hexadecimal digits. */
 #ifndef CODEC_SAFENAME_H
 #define CODEC_SAFENAME_H
 

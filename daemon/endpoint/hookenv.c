@@ -11,8 +11,8 @@
 
 extern char **environ;
 
-/* Not for a hook: what is of ours is set anew, and what the service manager has told us is meant for
- * the daemon alone (a hook that says READY=1 would speak for us). */
+/* Not for a hook: what is of ours is set anew, and what the service manager has told us is meant
+ * for the daemon alone (a hook that says READY=1 would speak for us). */
 static const char *const withheld[] = {"WSPIPE_", "NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_",
 				       "JOURNAL_STREAM="};
 

@@ -1,8 +1,8 @@
 /* hooks - see hooks.h.
  *
  * A message is passed to its command from where it lies in the spool, without a copy; its block is
- * pinned meanwhile.  The cursor goes behind it when the command has begun, the reader's mark when it has
- * ended: a message whose command was cut off by a crash is handed out again. */
+ * pinned meanwhile.  The cursor goes behind it when the command has begun, the reader's mark when
+ * it has ended: a message whose command was cut off by a crash is handed out again. */
 #include "endpoint/hooks.h"
 
 #include <errno.h>
@@ -177,8 +177,8 @@ static void judge(struct hooks *hooks, struct hook *hook, const char *problem)
 	const char *name = conn_name(hooks->conn);
 
 	if (problem && hook->streak == 0)
-		log_warning(name, "%s: the command %s (told once, until it works again)", hook->name,
-			    problem);
+		log_warning(name, "%s: the command %s (told once, until it works again)",
+			    hook->name, problem);
 	else if (!problem && hook->streak > 0)
 		log_info(name, "%s: works again, after %llu failures", hook->name,
 			 (unsigned long long)hook->streak);
@@ -310,7 +310,7 @@ static void tell_start(struct hooks *hooks, int r)
 	hooks->cannot_start = r < 0;
 }
 
-/* Changes are told before messages that wait, but not two in a row: either of them gets its turn. */
+/* Changes are told before messages that wait, but not two in a row: each kind gets its turn. */
 static int run_next(struct hooks *hooks)
 {
 	int r = hooks->change_was_last ? run_message(hooks) : run_change(hooks);
@@ -404,11 +404,12 @@ static void hooks_on_limit(void *owner)
 	struct hooks *hooks = owner;
 	uint64_t messages = message_waits(hooks) ? cursor_behind(&hooks->cursor) : 0;
 
-	log_warning(conn_name(hooks->conn),
-		    "hooks have not ended in time: %s killed; %llu messages and %u changes of state "
-		    "were not handed out",
-		    hooks->job ? hooks->running->name : "nothing", (unsigned long long)messages,
-		    hooks->n_changes);
+	log_warning(
+		conn_name(hooks->conn),
+		"hooks have not ended in time: %s killed; %llu messages and %u changes of state "
+		"were not handed out",
+		hooks->job ? hooks->running->name : "nothing", (unsigned long long)messages,
+		hooks->n_changes);
 	hooks->over = true;
 	end_job(hooks);
 	forget_changes(hooks);
@@ -427,8 +428,8 @@ bool hooks_settle(struct hooks *hooks)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-/* Where the last one has stopped, be it in an earlier daemon.  One that is new does not begin with what
- * was received before anybody had asked for it: a command may do anything. */
+/* Where the last one has stopped, be it in an earlier daemon.  One that is new does not begin with
+ * what was received before anybody had asked for it: a command may do anything. */
 static int begin_messages(struct hooks *hooks)
 {
 	struct cursors *cursors = conn_cursors(hooks->conn);
@@ -531,8 +532,8 @@ struct hooks *hooks_free(struct hooks *hooks)
 
 /* --- status --------------------------------------------------------------------------------- */
 
-static int describe(const struct hooks *hooks, const struct hook *hook, bool comma,
-		    uint64_t behind, uint64_t missed, struct buf *out)
+static int describe(const struct hooks *hooks, const struct hook *hook, bool comma, uint64_t behind,
+		    uint64_t missed, struct buf *out)
 {
 	char pid[16] = "null";
 

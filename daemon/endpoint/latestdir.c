@@ -1,9 +1,9 @@
 /* latestdir - see latestdir.h.
  *
- * Two cursors: the scout notes for each value which message is its newest; the writer comes behind, and
- * writes only those.  So a fast feed costs one replacement for each value, not for each message, and
- * one turn of the loop a bounded number of them.  When both have caught up there is a pause, as `last`
- * has it.  The writer stays where it is while the disk is full. */
+ * Two cursors: the scout notes for each value which message is its newest; the writer comes behind,
+ * and writes only those.  So a fast feed costs one replacement for each value, not for each
+ * message, and one turn of the loop a bounded number of them.  When both have caught up there is a
+ * pause, as `last` has it.  The writer stays where it is while the disk is full. */
 #include "endpoint/latestdir.h"
 
 #include <dirent.h>
@@ -94,10 +94,11 @@ static void remove_oldest(struct latestdir *dir)
 	struct value *value = list_first(&dir->values, struct value, link);
 
 	if (dir->removed++ == 0)
-		log_warning(conn_name(dir->conn),
-			    "latest: more than %llu values (latest-max): files that were not changed "
-			    "for the longest time are removed",
-			    (unsigned long long)dir->options->latest_max);
+		log_warning(
+			conn_name(dir->conn),
+			"latest: more than %llu values (latest-max): files that were not changed "
+			"for the longest time are removed",
+			(unsigned long long)dir->options->latest_max);
 	if (value->stands)
 		unlinkat(dir->fd, value->name, 0);
 	forget(dir, value);
@@ -169,7 +170,8 @@ static void look_ahead(struct latestdir *dir)
 	size_t messages = 0, bytes = 0;
 	struct msg msg;
 
-	while (messages < MESSAGES_MAX && bytes < BYTES_MAX && cursor_read(&dir->scout, &at, &msg)) {
+	while (messages < MESSAGES_MAX && bytes < BYTES_MAX &&
+	       cursor_read(&dir->scout, &at, &msg)) {
 		note(dir, &msg, at.seq - 1);
 		messages++;
 		bytes += msg.len;
@@ -199,16 +201,18 @@ static int write_if_newest(struct latestdir *dir, const struct msg *msg, uint64_
 static int write_files(struct latestdir *dir)
 {
 	struct position at = cursor_start(&dir->cursor), after = at;
-	int messages = 0, files = 0, r = 0;
+	size_t messages = 0, bytes = 0;
+	int files = 0, r = 0;
 	struct msg msg;
 
-	while (messages < MESSAGES_MAX && files < FILES_MAX && at.seq < dir->scout.at.seq &&
-	       cursor_read(&dir->cursor, &after, &msg)) {
+	while (messages < MESSAGES_MAX && bytes < BYTES_MAX && files < FILES_MAX &&
+	       at.seq < dir->scout.at.seq && cursor_read(&dir->cursor, &after, &msg)) {
 		r = write_if_newest(dir, &msg, after.seq - 1);
 		if (r < 0)
 			break;
 		at = after;
 		messages++;
+		bytes += msg.len;
 		files += r;
 	}
 	if (r >= 0 && at.seq == dir->scout.at.seq)
@@ -222,7 +226,8 @@ static void tell(struct latestdir *dir, int r)
 {
 	if (r < 0 && !dir->failing)
 		log_warning(conn_name(dir->conn),
-			    "latest: files cannot be replaced: %s; trying every second", strerror(-r));
+			    "latest: files cannot be replaced: %s; trying every second",
+			    strerror(-r));
 	else if (r >= 0 && dir->failing)
 		log_info(conn_name(dir->conn), "latest: is up to date again");
 	dir->failing = r < 0;

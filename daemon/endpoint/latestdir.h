@@ -1,5 +1,5 @@
-/* latestdir - `latest/`: a directory with one file for each value of one member of the messages, which
- * always holds the newest message with that value; replaced atomically.
+/* latestdir - `latest/`: a directory with one file for each value of one member of the messages,
+ * which always holds the newest message with that value; replaced atomically.
  *
  * The directory is ours: what does not belong there is removed.  At most latest-max files: for one
  * more the one goes that was not changed for the longest time. */

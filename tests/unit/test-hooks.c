@@ -53,8 +53,8 @@ static long long hook_says(const char *member)
 /* One that says what FORMAT has, and waits until the gate is there. */
 static char *waits(const char *format)
 {
-	snprintf(command, sizeof(command), "echo \"%s\" >> %s; while ! test -e %s; do sleep 0.01; done",
-		 format, path, gate);
+	snprintf(command, sizeof(command),
+		 "echo \"%s\" >> %s; while ! test -e %s; do sleep 0.01; done", format, path, gate);
 	return command;
 }
 
@@ -110,7 +110,8 @@ static void check_turns(void)
 	end();
 }
 
-/* The bytes of a message that runs stay, though the spool drops it; the next one is told what it missed. */
+/* The bytes of a message that runs stay, though the spool drops it; the next one is told what it
+ * missed. */
 static void check_missed(void)
 {
 	static char large[60000];

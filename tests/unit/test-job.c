@@ -1,5 +1,5 @@
-/* Commands that are given something: what they get, what they say, how they end, and that nothing of them
- * is left over. */
+/* Commands that are given something: what they get, what they say, how they end, and that nothing
+ * of them is left over. */
 #include <dirent.h>
 #include <errno.h>
 #include <linux/close_range.h>

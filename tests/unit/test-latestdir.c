@@ -138,7 +138,8 @@ static void check_bounded(void)
 	}
 	UNTIL(described("\"behind_messages\":") == 0);
 	CHECK_EQ(files(), 2);
-	CHECK(is_content("998", "{\"s\":998,\"n\":998}\n") && is_content("999", "{\"s\":999,\"n\":999}\n"));
+	CHECK(is_content("998", "{\"s\":998,\"n\":998}\n") &&
+	      is_content("999", "{\"s\":999,\"n\":999}\n"));
 	unmake();
 }
 
