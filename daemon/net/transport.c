@@ -781,3 +781,10 @@ const char *transport_tls(const struct transport *transport)
 {
 	return transport->tls ? transport->tls : "";
 }
+
+bool transport_wants_certificate(const struct transport *transport)
+{
+	const struct tlspeer *peer = transport->ssl ? tlspeer_of(transport->ssl) : NULL;
+
+	return peer && peer->wants_certificate && !SSL_get_certificate(transport->ssl);
+}

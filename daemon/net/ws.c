@@ -212,15 +212,22 @@ static void ws_explain_close(struct ws *ws)
 		  ws->in.kind ? " (in the middle of a message)" : "");
 }
 
-/* The transport has ended before that. */
+static bool ws_is_plain_tcp(const struct ws *ws)
+{
+	return !*transport_tls(ws->transport) && *transport_address(ws->transport) != '/';
+}
+
+/* The transport has ended before that.  A server that waits for TLS takes a request for garbage, and
+ * many just hang up. */
 static void ws_explain_loss(struct ws *ws, const struct cause *cause)
 {
 	bool is_end = cause->class == CAUSE_CLOSED && cause->code == CLOSECODE_LOST;
+	bool is_mute = is_end && buf_len(&ws->head) == 0 && ws_is_plain_tcp(ws);
 
 	switch (ws->state) {
 	case WS_UPGRADING:
-		cause_set(cause_room(&ws->cause), cause->class, cause->code, "in the opening handshake: %s",
-			  cause->text);
+		cause_set(cause_room(&ws->cause), cause->class, cause->code, "in the opening handshake: %s%s",
+			  cause->text, is_mute ? " (perhaps it wants TLS: wss://)" : "");
 		break;
 	case WS_OPEN:
 		cause_set(cause_room(&ws->cause), cause->class, cause->code, "%s%s", cause->text,
@@ -515,6 +522,29 @@ static void ws_refuse(struct ws *ws, const char *problem)
 	ws_enter(ws, WS_ENDED);
 }
 
+/* A record with an alert in it, of any version (RFC 8446 5.1). */
+static bool ws_head_is_tls(const struct ws *ws)
+{
+	const uint8_t *head = buf_head(&ws->head);
+
+	return buf_len(&ws->head) >= 2 && head[0] == 0x15 && head[1] == 0x03;
+}
+
+/* What servers mean that say no more than 400: nginx does so for both. */
+static void ws_hint_refused(struct ws *ws, int status)
+{
+	struct cause refused = *cause_room(&ws->cause);
+	const char *hint = ws_is_plain_tcp(ws) ? "perhaps this port wants TLS: wss://"
+			   : transport_wants_certificate(ws->transport)
+				   ? "the server wants a client certificate, see cert and key"
+				   : NULL;
+
+	if (status != 400 || !hint)
+		return;
+	cause_set(ws->cause, refused.class, refused.code, "%.160s (%s)", refused.text, hint);
+	ws->cause->retry_after_ms = refused.retry_after_ms;
+}
+
 static int ws_agree(struct ws *ws, const struct deflate_terms *terms)
 {
 	char text[DEFLATE_TERMS_MAX];
@@ -561,6 +591,7 @@ static void ws_take_head(struct ws *ws, const struct http_head *head)
 	}
 	if (head->status != 101) {
 		upgrade_refused(head, loop_wall_us(), cause_room(&ws->cause));
+		ws_hint_refused(ws, head->status);
 		ws_enter(ws, WS_ENDED);
 		return;
 	}
@@ -580,7 +611,8 @@ static void ws_judge_head(struct ws *ws)
 		if (r == HTTP_DONE)
 			ws_take_head(ws, &head);
 		else
-			ws_refuse(ws, problem);
+			ws_refuse(ws, ws_head_is_tls(ws) ? "the server speaks TLS on this port (use wss://)"
+							 : problem);
 	}
 }
 
