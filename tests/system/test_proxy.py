@@ -9,7 +9,8 @@ import servers
 from harness import DONE, FAST, USAGE, eventually, free_port, section
 
 ALL = [(proxies.Tinyproxy, "http"), (proxies.Squid, "http"), (proxies.Microsocks, "socks5h"),
-       (proxies.Microsocks, "socks5")]
+       (proxies.Microsocks, "socks5"), (proxies.Dante, "socks5h"), (proxies.Dante, "socks5")]
+WITH_LOGIN = ALL[:3] + ALL[4:5]
 IDS = [f"{kind.__name__.lower()}-{scheme}" for kind, scheme in ALL]
 
 
@@ -41,7 +42,7 @@ def test_real(daemon, make_server, pki, kind, scheme, login, tls):
     assert "s3cret" not in str(daemon.status("a"))
 
 
-@pytest.mark.parametrize("kind, scheme", ALL[:3], ids=IDS[:3])
+@pytest.mark.parametrize("kind, scheme", WITH_LOGIN, ids=IDS[:3] + IDS[4:5])
 def test_real_wrong_password(daemon, make_server, server, kind, scheme):
     """It is told that it is the proxy's fault, and not hammered."""
     proxy = make_server(kind, user="ann", password="s3cret")
@@ -56,7 +57,7 @@ def test_real_wrong_password(daemon, make_server, server, kind, scheme):
     assert not server.sessions
 
 
-@pytest.mark.parametrize("kind, scheme", ALL[:3], ids=IDS[:3])
+@pytest.mark.parametrize("kind, scheme", WITH_LOGIN, ids=IDS[:3] + IDS[4:5])
 def test_real_no_password(daemon, make_server, server, kind, scheme):
     proxy = make_server(kind, user="ann", password="s3cret")
     daemon.start(section("a", server.url, f"proxy = {proxy.at(scheme, login=False)}"))
@@ -64,11 +65,13 @@ def test_real_no_password(daemon, make_server, server, kind, scheme):
     assert "asks for: Basic" in cause or "without a password" in cause
 
 
-@pytest.mark.parametrize("kind", (proxies.Tinyproxy, proxies.Squid))
-def test_real_forbidden(daemon, make_server, server, kind):
+@pytest.mark.parametrize("kind, words", ((proxies.Tinyproxy, "HTTP 403"),
+                                         (proxies.Squid, "HTTP 403"),
+                                         (proxies.Dante, "not allowed by its rules")))
+def test_real_forbidden(daemon, make_server, server, kind, words):
     proxy = make_server(kind, allow=False)
     daemon.start(section("a", server.url, f"proxy = {proxy.at()}"))
-    assert "HTTP 403" in str(cause_of(daemon))
+    assert words in str(cause_of(daemon))
 
 
 @pytest.mark.parametrize("kind, scheme", ALL, ids=IDS)
