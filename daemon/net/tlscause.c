@@ -292,15 +292,24 @@ static void tlscause_set_alert(struct cause *ret, const SSL *ssl, int number, bo
 
 /* ---- all else ---- */
 
+const char *tlscause_hang_up_hint(const SSL *ssl)
+{
+	const struct tlspeer *peer = tlspeer_of(ssl);
+
+	if (!peer || !peer->wants_certificate)
+		return "does it speak TLS on this port, and a version that tls-min allows?";
+	return SSL_get_certificate(ssl) ? "perhaps it refuses our certificate, see cert and key"
+					: "it wants a client certificate, see cert and key";
+}
+
 static void tlscause_set_eof(struct cause *ret, const SSL *ssl, bool established)
 {
 	if (established)
 		cause_set(ret, CAUSE_CLOSED, 1006,
 			  "truncated: the server ended the stream without ending TLS");
 	else
-		cause_set(ret, CAUSE_CLOSED, 1006,
-			  "%s hung up in the TLS handshake (is TLS spoken on this port?)",
-			  tlspeer_name(ssl));
+		cause_set(ret, CAUSE_CLOSED, 1006, "%s hung up in the TLS handshake (%s)",
+			  tlspeer_name(ssl), tlscause_hang_up_hint(ssl));
 }
 
 static void tlscause_set_version(struct cause *ret, const SSL *ssl)

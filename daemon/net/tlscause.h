@@ -17,4 +17,7 @@ void tlscause_set(struct cause *ret, struct ssl_st *ssl);
 void tlscause_set_pin(struct cause *ret, const struct ssl_st *ssl);
 void tlscause_set_protocol(struct cause *ret, const struct ssl_st *ssl);
 
+/* What it may mean that the server hangs up in the handshake; some send no alert. */
+const char *tlscause_hang_up_hint(const struct ssl_st *ssl);
+
 #endif

@@ -36,6 +36,7 @@
 #include "base/loop.h"
 #include "net/address.h"
 #include "net/tls.h"
+#include "net/tlscause.h"
 #include "net/tlspeer.h"
 #include "net/transport.h"
 
@@ -159,8 +160,8 @@ static void transport_note_eof(struct transport *transport)
 
 	if (transport->state == TRANSPORT_HANDSHAKE)
 		cause_set(cause, CAUSE_CLOSED, 1006,
-			  "%s hung up in the TLS handshake (is TLS spoken on this port?)",
-			  tlspeer_name(transport->ssl));
+			  "%s hung up in the TLS handshake (%s)", tlspeer_name(transport->ssl),
+			  tlscause_hang_up_hint(transport->ssl));
 	else
 		cause_set(cause, CAUSE_CLOSED, 1006, "the server closed the connection");
 }

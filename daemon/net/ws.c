@@ -217,17 +217,27 @@ static bool ws_is_plain_tcp(const struct ws *ws)
 	return !*transport_tls(ws->transport) && *transport_address(ws->transport) != '/';
 }
 
-/* The transport has ended before that.  A server that waits for TLS takes a request for garbage, and
- * many just hang up. */
+/* Why a server may say nothing, or no more than 400: one that waits for TLS takes a request for garbage,
+ * and in TLS 1.3 one that misses our certificate says so behind the handshake, if at all. */
+static const char *ws_mute_hint(const struct ws *ws)
+{
+	if (ws_is_plain_tcp(ws))
+		return " (perhaps this port wants TLS: wss://)";
+	if (transport_wants_certificate(ws->transport))
+		return " (the server wants a client certificate, see cert and key)";
+	return "";
+}
+
+/* The transport has ended before that. */
 static void ws_explain_loss(struct ws *ws, const struct cause *cause)
 {
 	bool is_end = cause->class == CAUSE_CLOSED && cause->code == CLOSECODE_LOST;
-	bool is_mute = is_end && buf_len(&ws->head) == 0 && ws_is_plain_tcp(ws);
+	bool is_mute = is_end && buf_len(&ws->head) == 0;
 
 	switch (ws->state) {
 	case WS_UPGRADING:
 		cause_set(cause_room(&ws->cause), cause->class, cause->code, "in the opening handshake: %s%s",
-			  cause->text, is_mute ? " (perhaps it wants TLS: wss://)" : "");
+			  cause->text, is_mute ? ws_mute_hint(ws) : "");
 		break;
 	case WS_OPEN:
 		cause_set(cause_room(&ws->cause), cause->class, cause->code, "%s%s", cause->text,
@@ -530,18 +540,14 @@ static bool ws_head_is_tls(const struct ws *ws)
 	return buf_len(&ws->head) >= 2 && head[0] == 0x15 && head[1] == 0x03;
 }
 
-/* What servers mean that say no more than 400: nginx does so for both. */
+/* nginx says no more than 400. */
 static void ws_hint_refused(struct ws *ws, int status)
 {
 	struct cause refused = *cause_room(&ws->cause);
-	const char *hint = ws_is_plain_tcp(ws) ? "perhaps this port wants TLS: wss://"
-			   : transport_wants_certificate(ws->transport)
-				   ? "the server wants a client certificate, see cert and key"
-				   : NULL;
 
-	if (status != 400 || !hint)
+	if (status != 400)
 		return;
-	cause_set(ws->cause, refused.class, refused.code, "%.160s (%s)", refused.text, hint);
+	cause_set(ws->cause, refused.class, refused.code, "%.160s%s", refused.text, ws_mute_hint(ws));
 	ws->cause->retry_after_ms = refused.retry_after_ms;
 }
 

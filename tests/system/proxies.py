@@ -11,12 +11,7 @@ import pytest
 import servers
 
 
-def need(program):
-    """Skip the test where PROGRAM is not installed; its path."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-    if not found:
-        pytest.skip(f"{program} is not installed")
-    return found
+need = servers.which
 
 
 class Proxy(servers.Process):
