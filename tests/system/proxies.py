@@ -1,9 +1,11 @@
 """Real proxies from Debian, each on a free port of the loopback device.  USER and PASSWORD: what is
 asked for, if given."""
 
+import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -78,7 +80,18 @@ class Dante(Proxy):
     passwd and shadow, which only root can make."""
     schemes = ("socks5h", "socks5")
 
+    def stop(self):
+        """With its children, which otherwise go on serving what they have."""
+        process = self.process
+        super().stop()
+        if process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
     def command(self):
+        return ["setsid", *self._command()]
+
+    def _command(self):
         home = pathlib.Path(self.home) / f"dante-{self.port}"
         home.mkdir(exist_ok=True)
         config = home / "danted.conf"
