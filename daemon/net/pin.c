@@ -50,7 +50,8 @@ int pin_of(const X509 *cert, char ret[PIN_TEXT_MAX])
 	unsigned char *key = NULL, digest[EVP_MAX_MD_SIZE];
 	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &key);
 	unsigned digest_len = 0;
-	bool ok = len > 0 && EVP_Digest(key, (size_t)len, digest, &digest_len, EVP_sha256(), NULL) &&
+	bool ok = len > 0 &&
+		  EVP_Digest(key, (size_t)len, digest, &digest_len, EVP_sha256(), NULL) &&
 		  digest_len == DIGEST_BYTES;
 
 	OPENSSL_free(key);

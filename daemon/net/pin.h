@@ -1,6 +1,6 @@
 /* pin - "sha256//BASE64": the digest of a public key, by which one server is known whatever
- * authority says of it.  The key is taken as it stands in the certificate (SubjectPublicKeyInfo, RFC
- * 5280 4.1), as HPKP (RFC 7469 2.4) and curl's --pinnedpubkey do. */
+ * authority says of it.  The key is taken as it stands in the certificate (SubjectPublicKeyInfo,
+ * RFC 5280 4.1), as HPKP (RFC 7469 2.4) and curl's --pinnedpubkey do. */
 #ifndef NET_PIN_H
 #define NET_PIN_H
 

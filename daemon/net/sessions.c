@@ -1,5 +1,5 @@
-/* sessions - see the header.  A list, the newest first: it is searched once for each connect, and is
- * short. */
+/* sessions - see the header.  A list, the newest first: it is searched once for each connect, and
+ * is short. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>

@@ -1,10 +1,11 @@
-/* sessions - what servers have given us to go on with next time (RFC 8446 2.2, RFC 5246 7.3, RFC 5077),
- * so that a reconnect costs one signature less on each side and no certificates.
+/* sessions - what servers have given us to go on with next time (RFC 8446 2.2, RFC 5246 7.3, RFC
+ * 5077), so that a reconnect costs one signature less on each side and no certificates.
  *
- * A resumed session is not verified again: neither the chain nor the name is looked at (OpenSSL 3.0,
- * tested).  So it may be offered only where the same would have been asked of the server: KEY says
- * with whom and as whom, and there is one `sessions` for each SSL_CTX, which stands for the
- * authorities, our certificate, the versions, and whether there is any verification at all. */
+ * A resumed session is not verified again: neither the chain nor the name is looked at
+ * (OpenSSL 3.0, tested).  So it may be offered only where the same would have been asked of the
+ * server: KEY says with whom and as whom, and there is one `sessions` for each SSL_CTX, which
+ * stands for the authorities, our certificate, the versions, and whether there is any verification
+ * at all. */
 #ifndef NET_SESSIONS_H
 #define NET_SESSIONS_H
 
@@ -12,9 +13,9 @@ struct ssl_session_st;
 struct sessions;
 
 enum {
-	SESSIONS_MAX = 256,              /* of all keys; the oldest goes */
-	SESSIONS_OF_KEY_MAX = 4,         /* OpenSSL and nginx give two at each handshake */
-	SESSIONS_AGE_MAX_S = 24 * 3600,  /* RFC 8446 allows a week; a day bounds what a change of mind costs */
+	SESSIONS_MAX = 256,      /* of all keys; the oldest goes */
+	SESSIONS_OF_KEY_MAX = 4, /* OpenSSL and nginx give two at each handshake */
+	SESSIONS_AGE_MAX_S = 24 * 3600, /* RFC 8446 4.6.1 allows a week */
 };
 
 int sessions_new(struct sessions **ret); /* -ENOMEM */

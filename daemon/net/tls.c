@@ -104,10 +104,11 @@ static int tls_key_failed(struct cause *ret_cause, const struct tls_options *opt
 	if (ERR_SYSTEM_ERROR(error))
 		return tls_file_failed(ret_cause, "key", key);
 	if (is_encrypted)
-		cause_set(ret_cause, CAUSE_TLS, 0,
-			  "key = %s is encrypted, and nobody is there to be asked for its passphrase "
-			  "(openssl pkey writes it without one)",
-			  key);
+		cause_set(
+			ret_cause, CAUSE_TLS, 0,
+			"key = %s is encrypted, and nobody is there to be asked for its passphrase "
+			"(openssl pkey writes it without one)",
+			key);
 	else if (ERR_GET_LIB(error) == ERR_LIB_X509 || ERR_GET_LIB(error) == ERR_LIB_SSL)
 		cause_set(ret_cause, CAUSE_TLS, 0, "key = %s does not belong to cert = %s", key,
 			  options->cert);
@@ -142,8 +143,8 @@ static int tls_load_client(SSL_CTX *context, const struct tls_options *options,
 	return r;
 }
 
-/* In the place of all of OpenSSL's own verifying.  It comes before anything of ours has left but the
- * ClientHello: so a pin that does not match stops us ahead of our certificate, too. */
+/* In the place of all of OpenSSL's own verifying.  It comes before anything of ours has left but
+ * the ClientHello: so a pin that does not match stops us ahead of our certificate, too. */
 static int tls_on_verify(X509_STORE_CTX *store, void *arg)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -221,8 +222,7 @@ static bool tls_context_set_sessions(SSL_CTX *context)
 {
 	struct sessions *sessions;
 
-	SSL_CTX_set_session_cache_mode(context,
-				       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(context, tls_on_session);
 	if (sessions_new(&sessions) < 0)
 		return false;
@@ -365,7 +365,8 @@ int tls_established(SSL *ssl, struct cause *ret_cause)
 	unsigned len;
 
 	SSL_get0_alpn_selected(ssl, &protocol, &len);
-	if (len > 0 && (len != sizeof(tls_protocol) - 1 || memcmp(protocol, tls_protocol, len) != 0)) {
+	if (len > 0 &&
+	    (len != sizeof(tls_protocol) - 1 || memcmp(protocol, tls_protocol, len) != 0)) {
 		tlscause_set_protocol(ret_cause, ssl);
 		return -EPROTO;
 	}
@@ -379,12 +380,12 @@ int tls_established(SSL *ssl, struct cause *ret_cause)
 
 void tls_describe(const SSL *ssl, char ret[TLS_DESCRIPTION_MAX])
 {
-	snprintf(ret, TLS_DESCRIPTION_MAX, "%s %s%s", SSL_get_version(ssl), SSL_get_cipher_name(ssl),
-		 SSL_session_reused(ssl) ? " resumed" : "");
+	snprintf(ret, TLS_DESCRIPTION_MAX, "%s %s%s", SSL_get_version(ssl),
+		 SSL_get_cipher_name(ssl), SSL_session_reused(ssl) ? " resumed" : "");
 }
 
-/* RFC 5246 7.2.2: a fatal alert ends the session too.  And what was offered in a handshake that came
- * to nothing may be why. */
+/* RFC 5246 7.2.2: a fatal alert ends the session too.  And what was offered in a handshake that
+ * came to nothing may be why. */
 void tls_failed(SSL *ssl, struct cause *ret_cause)
 {
 	const struct tlspeer *peer = tlspeer_of(ssl);

@@ -45,7 +45,8 @@ static void tlscause_format_name(const GENERAL_NAME *name, char *ret, size_t siz
 	const unsigned char *bytes = ASN1_STRING_get0_data(text);
 
 	if (name->type == GEN_DNS)
-		snprintf(ret, size, "%.*s", len < NAME_CHARS ? len : NAME_CHARS, (const char *)bytes);
+		snprintf(ret, size, "%.*s", len < NAME_CHARS ? len : NAME_CHARS,
+			 (const char *)bytes);
 	else if ((len != 4 && len != 16) ||
 		 !inet_ntop(len == 4 ? AF_INET : AF_INET6, bytes, ret, (socklen_t)size))
 		snprintf(ret, size, "a bad address");
@@ -70,7 +71,8 @@ static void tlscause_format_names(X509 *cert, char *ret, size_t size)
 			break;
 		}
 		tlscause_format_name(name, text, sizeof(text));
-		used += (size_t)snprintf(ret + used, size - used, "%s%s", shown > 1 ? ", " : "", text);
+		used += (size_t)snprintf(ret + used, size - used, "%s%s", shown > 1 ? ", " : "",
+					 text);
 	}
 	GENERAL_NAMES_free(names);
 	if (!shown)
@@ -184,13 +186,16 @@ static void tlscause_format_refusal(const struct refusal *refusal, char *ret, si
 static void tlscause_set_refused(struct cause *ret, SSL *ssl, int code)
 {
 	const struct tlspeer *peer = tlspeer_of(ssl);
-	char *address = X509_VERIFY_PARAM_get1_ip_asc(SSL_get0_param(ssl)), at[32] = "", reason[256];
+	char *address = X509_VERIFY_PARAM_get1_ip_asc(SSL_get0_param(ssl)), at[32] = "",
+	     reason[256];
 	const char *name = X509_VERIFY_PARAM_get0_host(SSL_get0_param(ssl), 0);
 	struct refusal refusal = {
 		.code = code,
 		.depth = peer ? peer->refused_depth : 0,
 		.cert = peer ? peer->refused : NULL,
-		.expected = name ? name : address ? address : "this server",
+		.expected = name      ? name
+			    : address ? address
+				      : "this server",
 	};
 
 	if (refusal.depth > 0)
@@ -203,7 +208,8 @@ static void tlscause_set_refused(struct cause *ret, SSL *ssl, int code)
 void tlscause_set_pin(struct cause *ret, const SSL *ssl)
 {
 	cause_set(ret, CAUSE_TLS, X509_V_ERR_APPLICATION_VERIFICATION,
-		  "the public key of %s is %s, which is not in pin (if the server was meant to have a "
+		  "the public key of %s is %s, which is not in pin (if the server was meant to "
+		  "have a "
 		  "new one, put that there)",
 		  tlspeer_name(ssl), tlspeer_of(ssl)->pin);
 }
@@ -215,7 +221,8 @@ void tlscause_set_protocol(struct cause *ret, const SSL *ssl)
 
 	SSL_get0_alpn_selected(ssl, &name, &len);
 	cause_set(ret, CAUSE_TLS, 0,
-		  "TLS with %s: the server picks %s%.*s instead of http/1.1 (ALPN), and WebSocket needs "
+		  "TLS with %s: the server picks %s%.*s instead of http/1.1 (ALPN), and WebSocket "
+		  "needs "
 		  "that; use another port",
 		  tlspeer_name(ssl), len ? "" : "another protocol", (int)(len < 32 ? len : 32),
 		  len ? (const char *)name : "");
@@ -226,7 +233,7 @@ void tlscause_set_protocol(struct cause *ret, const SSL *ssl)
 /* RFC 8446 6, RFC 5246 7.2: the names, because OpenSSL 3.0 knows half of them. */
 static const struct tls_alert {
 	int number;
-	bool ours;  /* it may be about our certificate */
+	bool ours; /* it may be about our certificate */
 	const char *name;
 	const char *hint; /* those with one will not go away by trying again */
 } tls_alerts[] = {
@@ -315,7 +322,8 @@ static void tlscause_set_eof(struct cause *ret, const SSL *ssl, bool established
 static void tlscause_set_version(struct cause *ret, const SSL *ssl)
 {
 	cause_set(ret, CAUSE_TLS, 0,
-		  "TLS with %s: the server has no version of TLS that is allowed here, %s or newer (see "
+		  "TLS with %s: the server has no version of TLS that is allowed here, %s or newer "
+		  "(see "
 		  "tls-min)",
 		  tlspeer_name(ssl),
 		  SSL_get_min_proto_version((SSL *)ssl) == TLS1_3_VERSION ? "1.3" : "1.2");
@@ -333,7 +341,8 @@ static void tlscause_set_reason(struct cause *ret, const SSL *ssl, unsigned long
 		cause_set(ret, CAUSE_CLOSED, 1006, "TLS broke: %s", text ? text : "unknown error");
 	else if (reason == SSL_R_WRONG_VERSION_NUMBER)
 		cause_set(ret, CAUSE_TLS, 0,
-			  "not TLS: the server at %s answered in plain text (use ws:// or another port)",
+			  "not TLS: the server at %s answered in plain text (use ws:// or another "
+			  "port)",
 			  tlspeer_name(ssl));
 	else if (reason == SSL_R_UNSUPPORTED_PROTOCOL)
 		tlscause_set_version(ret, ssl);

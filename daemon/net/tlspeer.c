@@ -45,7 +45,8 @@ static int tlspeer_place(void)
 static void tlspeer_set_name(struct tlspeer *peer, const struct url *url)
 {
 	size_t len = strlen(url->host), most = sizeof(peer->name) - sizeof("...[]:65535");
-	const char *dots = len > most ? "..." : "", *host = url->host + (len > most ? len - most : 0);
+	const char *dots = len > most ? "..." : "",
+		   *host = url->host + (len > most ? len - most : 0);
 
 	snprintf(peer->name, sizeof(peer->name), strchr(host, ':') ? "[%s%s]:%u" : "%s%s:%u", dots,
 		 host, url->port);
@@ -77,7 +78,8 @@ int tlspeer_attach(SSL *ssl, const struct url *url, const char *expected, char *
 		return -ENOMEM;
 	peer->verified = verified;
 	tlspeer_set_name(peer, url);
-	if ((pins && strv_copy(&peer->pins, pins) < 0) || tlspeer_set_key(peer, url, expected) < 0 ||
+	if ((pins && strv_copy(&peer->pins, pins) < 0) ||
+	    tlspeer_set_key(peer, url, expected) < 0 ||
 	    SSL_set_ex_data(ssl, tlspeer_place(), peer) != 1) {
 		ERR_clear_error();
 		tlspeer_free(peer);

@@ -1,5 +1,5 @@
-/* tlspeer - what belongs to one SSL besides what OpenSSL itself keeps: whom we mean to talk to, what
- * must be true of him, and what was found wrong.  It lives in the SSL and goes with it. */
+/* tlspeer - what belongs to one SSL besides what OpenSSL itself keeps: whom we mean to talk to,
+ * what must be true of him, and what was found wrong.  It lives in the SSL and goes with it. */
 #ifndef NET_TLSPEER_H
 #define NET_TLSPEER_H
 
@@ -15,14 +15,14 @@ enum { TLSPEER_NAME_MAX = 64 };
 
 struct tlspeer {
 	char name[TLSPEER_NAME_MAX]; /* "host:port" of the URL for people; of a long one the end */
-	char *key;                   /* of `sessions`: all that distinguishes him within one SSL_CTX */
-	char **pins;                 /* pin_check()ed; or NULL */
-	bool verified;               /* false: the chain and the name do not count (insecure) */
-	bool wants_certificate;      /* he has asked for ours */
+	char *key;              /* of `sessions`: all that distinguishes him within one SSL_CTX */
+	char **pins;            /* pin_check()ed; or NULL */
+	bool verified;          /* false: the chain and the name do not count (insecure) */
+	bool wants_certificate; /* he has asked for ours */
 	bool offered_session;
-	struct x509_st *refused;     /* the certificate that was refused, and its place in the chain */
+	struct x509_st *refused; /* the certificate that was refused, and its place in the chain */
 	int refused_depth;
-	char pin[PIN_TEXT_MAX];      /* that he has, when it is not one of pins; else "" */
+	char pin[PIN_TEXT_MAX]; /* that he has, when it is not one of pins; else "" */
 };
 
 /* EXPECTED is the name or address that is verified. -ENOMEM. */

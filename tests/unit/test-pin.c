@@ -10,7 +10,7 @@
 #include "net/pin.h"
 
 #define DIGEST "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-#define OTHER  "//79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA="
+#define OTHER "//79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA="
 
 static void test_syntax(void)
 {
@@ -50,7 +50,8 @@ static void test_syntax(void)
 
 static void test_listed(void)
 {
-	char *list[] = {(char *)"sha256//" OTHER, (char *)"sha256//" OTHER ";sha256//" DIGEST, NULL};
+	char *list[] = {(char *)"sha256//" OTHER, (char *)"sha256//" OTHER ";sha256//" DIGEST,
+			NULL};
 	char *others[] = {(char *)"sha256//" OTHER, NULL};
 
 	CHECK(pin_is_listed(list, "sha256//" DIGEST));

@@ -1,5 +1,5 @@
-/* Which sessions are kept, how many, and who may resume them: both ends of TLS over a pair of memory
- * BIOs, with contexts from the cache as dial has them. */
+/* Which sessions are kept, how many, and who may resume them: both ends of TLS over a pair of
+ * memory BIOs, with contexts from the cache as dial has them. */
 #include <errno.h>
 #include <sys/stat.h>
 
@@ -52,7 +52,8 @@ static SSL *client_new(const struct tls_options *options, const char *url_text)
 	return client;
 }
 
-/* 1: resumed, 0: not, -1: it failed, with *cause set.  The tickets are read, and the end is rude. */
+/* 1: resumed, 0: not, -1: it failed, with *cause set.  The tickets are read, and the end is rude.
+ */
 static int meet(SSL_CTX *server, const struct tls_options *options, const char *url,
 		struct cause *cause)
 {
@@ -146,7 +147,8 @@ static void test_apart(int version)
 static void test_wrong_name(int version)
 {
 	SSL_CTX *server = server_context(&good, version);
-	struct tls_options trust = {.cacert = ca_file}, insecure = {.cacert = ca_file, .insecure = true};
+	struct tls_options trust = {.cacert = ca_file},
+			   insecure = {.cacert = ca_file, .insecure = true};
 	struct tls_options renamed = {.cacert = ca_file, .server_name = (char *)"wrong.example"};
 	struct cause cause;
 
