@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "net/proxy.h"
 #include "net/ws.h"
 
 enum { STATUS_MAX = 64 * 1024 };
@@ -60,7 +61,7 @@ static void write_down(struct statefile *statefile, struct buf *out)
 {
 	struct conn *conn = statefile->conn;
 	struct ws *ws = conn_ws(conn);
-	char clean[WS_REASON_MAX + 1];
+	char clean[WS_REASON_MAX + 1], proxy[PROXY_TEXT_MAX];
 	const char *reason;
 	uint16_t code = conn_close_code(conn, &reason);
 
@@ -80,6 +81,8 @@ static void write_down(struct statefile *statefile, struct buf *out)
 	put(out, "close_reason", clean);
 	put_number(out, "http_status", (uint64_t)conn_http_status(conn));
 	put(out, "address", ws ? ws_address(ws) : "");
+	proxy_show(ws ? conn_options(conn)->dial.proxy : NULL, proxy);
+	put(out, "proxy", proxy);
 	put(out, "tls", ws ? ws_tls(ws) : "");
 	put(out, "subprotocol", ws ? ws_subprotocol(ws) : "");
 	put_number(out, "reconnects", conn_get_stats(conn)->reconnects);

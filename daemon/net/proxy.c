@@ -70,27 +70,24 @@ static int proxy_refuse(const char **ret_problem, const char *problem)
 	return -EINVAL;
 }
 
+static const char *const proxy_prefixes[] = {
+	[PROXY_HTTP] = "http://",
+	[PROXY_SOCKS5] = "socks5://",
+	[PROXY_SOCKS5H] = "socks5h://",
+};
+
 /* The text behind the scheme. */
 static int proxy_parse_kind(const char *text, enum proxy_kind *ret, const char **ret_rest,
 			    const char **ret_problem)
 {
-	static const struct {
-		const char *prefix;
-		enum proxy_kind kind;
-	} kinds[] = {
-		{"http://", PROXY_HTTP},
-		{"socks5://", PROXY_SOCKS5},
-		{"socks5h://", PROXY_SOCKS5H},
-	};
-
 	*ret = PROXY_HTTP;
 	*ret_rest = text;
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
-		size_t len = strlen(kinds[i].prefix);
+	for (size_t i = 0; i < sizeof(proxy_prefixes) / sizeof(*proxy_prefixes); i++) {
+		size_t len = strlen(proxy_prefixes[i]);
 
-		if (strncasecmp(text, kinds[i].prefix, len) != 0)
+		if (strncasecmp(text, proxy_prefixes[i], len) != 0)
 			continue;
-		*ret = kinds[i].kind;
+		*ret = (enum proxy_kind)i;
 		*ret_rest = text + len;
 		return 0;
 	}
@@ -195,6 +192,17 @@ int proxy_check(const char *text, const char **ret_problem)
 
 	proxy_address_done(&address);
 	return r;
+}
+
+void proxy_show(const char *text, char ret[PROXY_TEXT_MAX])
+{
+	struct proxy_address address = {0};
+	const char *problem;
+
+	ret[0] = '\0';
+	if (proxy_wanted(text) && proxy_parse(&address, text, &problem) == 0)
+		snprintf(ret, PROXY_TEXT_MAX, "%s%s", proxy_prefixes[address.kind], address.name);
+	proxy_address_done(&address);
 }
 
 /* --- the end -------------------------------------------------------------------------------- */

@@ -50,6 +50,11 @@ void proxy_address_done(struct proxy_address *address); /* a zeroed one is fine;
 int proxy_check(const char *text, const char **ret_problem);
 bool proxy_wanted(const char *text); /* neither NULL nor "none" */
 
+enum { PROXY_TEXT_MAX = PROXY_NAME_MAX + 12 };
+
+/* For status: "socks5h://HOST:PORT", with no user and no password in it; "" where none is wanted. */
+void proxy_show(const char *text, char ret[PROXY_TEXT_MAX]);
+
 struct proxy;
 
 struct proxy_events {

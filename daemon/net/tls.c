@@ -1,19 +1,16 @@
 /* tls - see the header.
  *
  * OpenSSL verifies nothing unless told to, so everything that makes a certificate count is set in
- * tls_context_new() and tls_new(), and nowhere else.  There is no session cache: a resumed session
- * skips the check of the name (tested), so resumption would need a cache keyed by all these
- * options.
+ * tls_context_new() and tls_new(), and nowhere else.  What a resumed session may skip is said in
+ * sessions.h.
  *
  * The error queue belongs to the thread, not to the SSL: it is emptied before anything that may
  * fill it and after everything that did, or one connection would report another's trouble. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -21,7 +18,12 @@
 #include <openssl/x509v3.h>
 
 #include "base/cleanup.h"
+#include "net/sessions.h"
 #include "net/tls.h"
+#include "net/tlscause.h"
+#include "net/tlspeer.h"
+
+static const char tls_protocol[] = "http/1.1"; /* RFC 7301 6 */
 
 /* ---- the context: options and files ---- */
 
@@ -90,23 +92,28 @@ static int tls_on_passphrase(char *buffer, int size, int writing, void *arg)
 	(void)buffer;
 	(void)size;
 	(void)writing;
-	(void)arg;
+	*(bool *)arg = true;
 	return -1;
 }
 
 static int tls_key_failed(struct cause *ret_cause, const struct tls_options *options,
-			  const char *key)
+			  const char *key, bool is_encrypted)
 {
 	unsigned long error = ERR_peek_error();
 
 	if (ERR_SYSTEM_ERROR(error))
 		return tls_file_failed(ret_cause, "key", key);
-	if (ERR_GET_LIB(error) == ERR_LIB_X509 || ERR_GET_LIB(error) == ERR_LIB_SSL)
+	if (is_encrypted)
+		cause_set(
+			ret_cause, CAUSE_TLS, 0,
+			"key = %s is encrypted, and nobody is there to be asked for its passphrase "
+			"(openssl pkey writes it without one)",
+			key);
+	else if (ERR_GET_LIB(error) == ERR_LIB_X509 || ERR_GET_LIB(error) == ERR_LIB_SSL)
 		cause_set(ret_cause, CAUSE_TLS, 0, "key = %s does not belong to cert = %s", key,
 			  options->cert);
 	else
-		cause_set(ret_cause, CAUSE_TLS, 0,
-			  "key = %s: no private key in it (PEM, without a passphrase)", key);
+		cause_set(ret_cause, CAUSE_TLS, 0, "key = %s: no private key in it (PEM)", key);
 	ERR_clear_error();
 	return -EINVAL;
 }
@@ -115,6 +122,8 @@ static int tls_load_client(SSL_CTX *context, const struct tls_options *options,
 			   struct cause *ret_cause)
 {
 	const char *key = options->key ? options->key : options->cert;
+	bool is_encrypted = false;
+	int r = 0;
 
 	if (!options->cert) {
 		if (!options->key)
@@ -123,39 +132,121 @@ static int tls_load_client(SSL_CTX *context, const struct tls_options *options,
 		return -EINVAL;
 	}
 	SSL_CTX_set_default_passwd_cb(context, tls_on_passphrase);
+	SSL_CTX_set_default_passwd_cb_userdata(context, &is_encrypted);
 	if (SSL_CTX_use_certificate_chain_file(context, options->cert) != 1)
-		return tls_file_failed(ret_cause, "cert", options->cert);
-	if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 ||
-	    SSL_CTX_check_private_key(context) != 1)
-		return tls_key_failed(ret_cause, options, key);
+		r = tls_file_failed(ret_cause, "cert", options->cert);
+	else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 ||
+		 SSL_CTX_check_private_key(context) != 1)
+		r = tls_key_failed(ret_cause, options, key, is_encrypted);
+	SSL_CTX_set_default_passwd_cb_userdata(context, NULL);
 	ERR_clear_error();
+	return r;
+}
+
+/* In the place of all of OpenSSL's own verifying.  It comes before anything of ours has left but
+ * the ClientHello: so a pin that does not match stops us ahead of our certificate, too. */
+static int tls_on_verify(X509_STORE_CTX *store, void *arg)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tlspeer *peer = ssl ? tlspeer_of(ssl) : NULL;
+
+	(void)arg;
+	if (!peer) {
+		X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
+		return 0;
+	}
+	if (peer->verified && X509_verify_cert(store) <= 0) {
+		peer->refused_depth = X509_STORE_CTX_get_error_depth(store);
+		peer->refused = X509_STORE_CTX_get_current_cert(store);
+		if (peer->refused)
+			X509_up_ref(peer->refused);
+		return 0;
+	}
+	if (tlspeer_check_pin(peer, X509_STORE_CTX_get0_cert(store)))
+		return 1;
+	X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
 	return 0;
 }
 
-/* Keeps the depth of the refusal, which the SSL itself forgets.  Its "app data" is ours to use; a
- * number, so there is nothing to free; zero: nothing was refused. */
-static int tls_on_verify(int ok, X509_STORE_CTX *store)
+/* The server asks for a certificate of ours: that it did explains what it may say later. */
+static int tls_on_certificate_wanted(SSL *ssl, void *arg)
 {
-	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tlspeer *peer = tlspeer_of(ssl);
 
-	if (!ok && ssl)
-		SSL_set_app_data(ssl,
-				 (void *)((intptr_t)X509_STORE_CTX_get_error_depth(store) + 1));
-	return ok;
+	(void)arg;
+	if (peer)
+		peer->wants_certificate = true;
+	return 1;
 }
 
-/* One protocol is offered, and since 3.0.15 OpenSSL itself refuses a server that picks another. */
+/* ---- the context: sessions ---- */
+
+static void tls_on_context_free(void *parent, void *ptr, CRYPTO_EX_DATA *data, int index, long argl,
+				void *argp)
+{
+	(void)parent;
+	(void)data;
+	(void)index;
+	(void)argl;
+	(void)argp;
+	sessions_free(ptr);
+}
+
+/* Where an SSL_CTX keeps its sessions: OpenSSL hands out such places once for the whole process. */
+static int tls_sessions_place(void)
+{
+	static int place = -1;
+
+	if (place < 0)
+		place = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, tls_on_context_free);
+	return place;
+}
+
+static struct sessions *tls_sessions(const SSL *ssl)
+{
+	return SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), tls_sessions_place());
+}
+
+/* TLS 1.2: at the end of the handshake; 1.3: with each ticket, later (RFC 8446 4.6.1).  We keep a
+ * copy, and OpenSSL the session. */
+static int tls_on_session(SSL *ssl, SSL_SESSION *session)
+{
+	const struct tlspeer *peer = tlspeer_of(ssl);
+
+	if (peer)
+		sessions_put(tls_sessions(ssl), peer->key, session);
+	return 0;
+}
+
+static bool tls_context_set_sessions(SSL_CTX *context)
+{
+	struct sessions *sessions;
+
+	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(context, tls_on_session);
+	if (sessions_new(&sessions) < 0)
+		return false;
+	if (SSL_CTX_set_ex_data(context, tls_sessions_place(), sessions) == 1)
+		return true;
+	sessions_free(sessions);
+	return false;
+}
+
+/* One protocol is offered; that the server picks no other is looked at in tls_established(), though
+ * since 3.0.15 OpenSSL does so itself. */
 static bool tls_context_set(SSL_CTX *context, const struct tls_options *options)
 {
-	static const unsigned char alpn[] = "\x08http/1.1";
+	unsigned char offer[sizeof(tls_protocol)] = {sizeof(tls_protocol) - 1}; /* length, name */
 	int version = options->tls_min == TLS_MIN_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION;
 
+	memcpy(offer + 1, tls_protocol, sizeof(tls_protocol) - 1);
 	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_verify(context, options->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
-			   tls_on_verify);
-	return SSL_CTX_set_min_proto_version(context, version) == 1 &&
-	       SSL_CTX_set_alpn_protos(context, alpn, sizeof(alpn) - 1) == 0;
+	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL); /* tls_on_verify() decides, always */
+	SSL_CTX_set_cert_verify_callback(context, tls_on_verify, NULL);
+	SSL_CTX_set_cert_cb(context, tls_on_certificate_wanted, NULL);
+	return tls_context_set_sessions(context) &&
+	       SSL_CTX_set_min_proto_version(context, version) == 1 &&
+	       SSL_CTX_set_alpn_protos(context, offer, sizeof(offer)) == 0;
 }
 
 int tls_context_new(SSL_CTX **ret, const struct tls_options *options, struct cause *ret_cause)
@@ -216,11 +307,35 @@ static bool tls_expect_name(SSL *ssl, const char *host)
 	return SSL_set_tlsext_host_name(ssl, name) == 1 && SSL_set1_host(ssl, name) == 1;
 }
 
-int tls_new(SSL **ret, SSL_CTX *context, const struct tls_options *options, const struct url *url)
+/* What we have from last time.  A session that does not fit the server any more costs nothing: it
+ * just does not take it. */
+static void tls_offer_session(SSL *ssl)
+{
+	struct tlspeer *peer = tlspeer_of(ssl);
+	SSL_SESSION *session = sessions_take(tls_sessions(ssl), peer->key);
+
+	peer->offered_session = session && SSL_set_session(ssl, session) == 1;
+	SSL_SESSION_free(session);
+}
+
+static int tls_expect(SSL *ssl, const struct tls_options *options, const struct url *url)
 {
 	const char *name = options->server_name ? options->server_name : url->host;
-	SSL *ssl;
 	bool ok;
+
+	if (tls_name_is_address(name))
+		ok = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
+	else
+		ok = tls_expect_name(ssl, name);
+	if (!ok)
+		return -EINVAL;
+	return tlspeer_attach(ssl, url, name, options->pins, !options->insecure);
+}
+
+int tls_new(SSL **ret, SSL_CTX *context, const struct tls_options *options, const struct url *url)
+{
+	SSL *ssl;
+	int r;
 
 	ERR_clear_error();
 	ssl = SSL_new(context);
@@ -229,230 +344,54 @@ int tls_new(SSL **ret, SSL_CTX *context, const struct tls_options *options, cons
 		return -ENOMEM;
 	}
 	SSL_set_connect_state(ssl);
-	if (tls_name_is_address(name))
-		ok = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
-	else
-		ok = tls_expect_name(ssl, name);
+	r = tls_expect(ssl, options, url);
+	if (r == 0)
+		tls_offer_session(ssl);
 	ERR_clear_error();
-	if (!ok) {
+	if (r < 0) {
 		SSL_free(ssl);
-		return -EINVAL;
+		return r;
 	}
 	*ret = ssl;
 	return 0;
 }
 
-/* ---- what went wrong ---- */
+/* ---- how the handshake has ended ---- */
 
-static void tls_format_time(const ASN1_TIME *time, char *ret, size_t size)
+int tls_established(SSL *ssl, struct cause *ret_cause)
 {
-	struct tm tm;
+	struct tlspeer *peer = tlspeer_of(ssl);
+	const unsigned char *protocol;
+	unsigned len;
 
-	if (!time || ASN1_TIME_to_tm(time, &tm) != 1 ||
-	    strftime(ret, size, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-		snprintf(ret, size, "a date that cannot be read");
-}
-
-/* "a.example, b.example, ...": whom the certificate is for.  The bytes are the server's; whoever
- * makes a cause of them cleans them. */
-static void tls_format_names(X509 *cert, char *ret, size_t size)
-{
-	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-	size_t used = 0;
-	int shown = 0;
-
-	ret[0] = '\0';
-	for (int i = 0; i < sk_GENERAL_NAME_num(names) && used < size; i++) {
-		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-		const ASN1_IA5STRING *dns = name->type == GEN_DNS ? name->d.dNSName : NULL;
-
-		if (!dns)
-			continue;
-		if (shown++ == 3) {
-			snprintf(ret + used, size - used, ", ...");
-			break;
-		}
-		used += (size_t)snprintf(ret + used, size - used, "%s%.*s", shown > 1 ? ", " : "",
-					 dns->length < 64 ? dns->length : 64,
-					 (const char *)dns->data);
+	SSL_get0_alpn_selected(ssl, &protocol, &len);
+	if (len > 0 &&
+	    (len != sizeof(tls_protocol) - 1 || memcmp(protocol, tls_protocol, len) != 0)) {
+		tlscause_set_protocol(ret_cause, ssl);
+		return -EPROTO;
 	}
-	GENERAL_NAMES_free(names);
-	if (!shown)
-		snprintf(ret, size, "no name at all");
-}
-
-static void tls_format_issuer(X509 *cert, char *ret, size_t size)
-{
-	const X509_NAME *issuer = X509_get_issuer_name(cert);
-
-	if (X509_NAME_get_text_by_NID(issuer, NID_commonName, ret, (int)size) < 0 &&
-	    X509_NAME_get_text_by_NID(issuer, NID_organizationName, ret, (int)size) < 0)
-		snprintf(ret, size, "without a name");
-}
-
-/* Reason and next step for the refusals that people meet; OpenSSL's words for the others. */
-static void tls_format_refusal(int code, int depth, X509 *cert, char *ret, size_t size)
-{
-	char detail[128];
-
-	switch (cert ? code : X509_V_OK) {
-	case X509_V_ERR_CERT_HAS_EXPIRED:
-		tls_format_time(X509_get0_notAfter(cert), detail, sizeof(detail));
-		snprintf(ret, size, "it expired on %s (or the clock here is wrong)", detail);
-		return;
-	case X509_V_ERR_CERT_NOT_YET_VALID:
-		tls_format_time(X509_get0_notBefore(cert), detail, sizeof(detail));
-		snprintf(ret, size, "it is not valid before %s (or the clock here is wrong)",
-			 detail);
-		return;
-	case X509_V_ERR_HOSTNAME_MISMATCH:
-		tls_format_names(cert, detail, sizeof(detail));
-		snprintf(ret, size, "hostname mismatch, it is for %s (see server-name)", detail);
-		return;
-	case X509_V_ERR_IP_ADDRESS_MISMATCH:
-		snprintf(ret, size, "it is not for this address (see server-name)");
-		return;
-	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-		snprintf(ret, size, "self-signed certificate (use cacert = FILE to trust it)");
-		return;
-	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-		snprintf(ret, size,
-			 "self-signed certificate in chain (use cacert = FILE to trust it)");
-		return;
-	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
-	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-		tls_format_issuer(cert, detail, sizeof(detail));
-		snprintf(ret, size, "its issuer \"%s\" is not known here (%suse cacert = FILE)",
-			 detail,
-			 depth == 0 ? "the server may lack an intermediate certificate, or " : "");
-		return;
-	default:
-		snprintf(ret, size, "%s", X509_verify_cert_error_string(code));
+	/* In a session that was resumed nobody has looked: its certificate came with it. */
+	if (peer && !tlspeer_check_pin(peer, SSL_get0_peer_certificate(ssl))) {
+		tlscause_set_pin(ret_cause, ssl);
+		return -EACCES;
 	}
+	return 0;
 }
 
-static const char *tls_expected_name(SSL *ssl, char **ret_owned)
+void tls_describe(const SSL *ssl, char ret[TLS_DESCRIPTION_MAX])
 {
-	const char *name = SSL_get0_peername(ssl);
-
-	if (!name)
-		name = X509_VERIFY_PARAM_get0_host(SSL_get0_param(ssl), 0);
-	if (!name)
-		name = *ret_owned = X509_VERIFY_PARAM_get1_ip_asc(SSL_get0_param(ssl));
-	return name ? name : "the server";
+	snprintf(ret, TLS_DESCRIPTION_MAX, "%s %s%s", SSL_get_version(ssl),
+		 SSL_get_cipher_name(ssl), SSL_session_reused(ssl) ? " resumed" : "");
 }
 
-static void tls_cause_refused(struct cause *ret, SSL *ssl, int code)
+/* RFC 5246 7.2.2: a fatal alert ends the session too.  And what was offered in a handshake that
+ * came to nothing may be why. */
+void tls_failed(SSL *ssl, struct cause *ret_cause)
 {
-	int depth = (int)(intptr_t)SSL_get_app_data(ssl) - 1;
-	X509 *cert = depth >= 0 ? sk_X509_value(SSL_get0_verified_chain(ssl), depth) : NULL;
-	char *owned = NULL, at[32] = "", reason[224];
-	const char *name = tls_expected_name(ssl, &owned);
+	const struct tlspeer *peer = tlspeer_of(ssl);
 
-	if (depth > 0)
-		snprintf(at, sizeof(at), " (at depth %d)", depth);
-	tls_format_refusal(code, depth, cert, reason, sizeof(reason));
-	cause_set(ret, CAUSE_TLS, code, "certificate of %s%s: %s", name, at, reason);
-	OPENSSL_free(owned);
-}
-
-/* RFC 8446 6, RFC 5246 7.2: the names, because OpenSSL 3.0 knows half of them. */
-static const struct tls_alert {
-	int number;
-	const char *name;
-	const char *hint; /* those with one will not go away by trying again */
-} tls_alerts[] = {
-	{10, "unexpected_message", NULL},
-	{20, "bad_record_mac", NULL},
-	{22, "record_overflow", NULL},
-	{40, "handshake_failure", NULL},
-	{42, "bad_certificate", " (see cert and key)"},
-	{43, "unsupported_certificate", " (see cert and key)"},
-	{44, "certificate_revoked", " (see cert and key)"},
-	{45, "certificate_expired", " (see cert and key)"},
-	{46, "certificate_unknown", " (see cert and key)"},
-	{47, "illegal_parameter", NULL},
-	{48, "unknown_ca", " (see cert and key)"},
-	{49, "access_denied", " (see cert and key)"},
-	{50, "decode_error", NULL},
-	{51, "decrypt_error", NULL},
-	{70, "protocol_version", " (see tls-min)"},
-	{71, "insufficient_security", NULL},
-	{80, "internal_error", NULL},
-	{86, "inappropriate_fallback", NULL},
-	{90, "user_canceled", NULL},
-	{100, "no_renegotiation", NULL},
-	{109, "missing_extension", NULL},
-	{110, "unsupported_extension", NULL},
-	{112, "unrecognized_name", " (see server-name)"},
-	{113, "bad_certificate_status_response", NULL},
-	{115, "unknown_psk_identity", NULL},
-	{116, "certificate_required", " (see cert and key)"},
-	{120, "no_application_protocol", " (it does not offer http/1.1)"},
-};
-
-static void tls_cause_alert(struct cause *ret, int number, bool established)
-{
-	const struct tls_alert *alert = NULL;
-	char text[32];
-
-	for (size_t i = 0; i < sizeof(tls_alerts) / sizeof(tls_alerts[0]) && !alert; i++) {
-		if (tls_alerts[i].number == number)
-			alert = &tls_alerts[i];
-	}
-	snprintf(text, sizeof(text), "number %d", number);
-	/* TLS 1.3 refuses our certificate after the handshake has ended for us. */
-	if (established && !(alert && alert->hint))
-		cause_set(ret, CAUSE_CLOSED, 1006, "the server broke TLS off: alert %s",
-			  alert ? alert->name : text);
-	else
-		cause_set(ret, CAUSE_TLS, 0, "the server refused TLS: alert %s%s",
-			  alert ? alert->name : text, alert && alert->hint ? alert->hint : "");
-}
-
-static void tls_cause_reason(struct cause *ret, unsigned long error, bool established)
-{
-	const char *text = ERR_reason_error_string(error);
-
-	switch (ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0) {
-	case SSL_R_UNEXPECTED_EOF_WHILE_READING:
-		cause_set(ret, CAUSE_CLOSED, 1006, "%s",
-			  established ? "truncated: the server ended the stream without ending TLS"
-				      : "the server hung up in the TLS handshake");
-		return;
-	case SSL_R_WRONG_VERSION_NUMBER:
-		if (established)
-			break;
-		cause_set(ret, CAUSE_TLS, 0,
-			  "not TLS: the server answered in plain text (use ws:// or another port)");
-		return;
-	case SSL_R_UNSUPPORTED_PROTOCOL:
-		cause_set(ret, CAUSE_TLS, 0,
-			  "the server has no version of TLS that is allowed here (see tls-min)");
-		return;
-	default:
-		break;
-	}
-	if (established)
-		cause_set(ret, CAUSE_CLOSED, 1006, "TLS broke: %s", text ? text : "unknown error");
-	else
-		cause_set(ret, CAUSE_TLS, 0, "TLS handshake: %s", text ? text : "unknown error");
-}
-
-/* SSL_is_init_finished() is false again after an error; the state of the handshake itself stays. */
-void tls_cause(struct cause *ret, SSL *ssl)
-{
-	bool established = SSL_get_state(ssl) == TLS_ST_OK;
-	unsigned long error = ERR_peek_error();
-	int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
-	long refused = SSL_get_verify_result(ssl);
-
-	if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && refused != X509_V_OK)
-		tls_cause_refused(ret, ssl, (int)refused);
-	else if (reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256)
-		tls_cause_alert(ret, reason - SSL_AD_REASON_OFFSET, established);
-	else
-		tls_cause_reason(ret, error, established);
-	ERR_clear_error();
+	tlscause_set(ret_cause, ssl);
+	if (peer && (ret_cause->class == CAUSE_TLS ||
+		     (peer->offered_session && SSL_get_state(ssl) != TLS_ST_OK)))
+		sessions_forget(tls_sessions(ssl), peer->key);
 }

@@ -11,7 +11,10 @@
 
 #include "base/list.h"
 
-enum { FILES = 4 };
+enum {
+	FILES = 4,
+	CONTEXTS_MAX = 64, /* some hundred KiB each; with more the oldest is not shared any longer */
+};
 
 struct stamp {
 	dev_t dev;
@@ -28,8 +31,11 @@ struct entry {
 };
 
 static struct list entries = {&entries, &entries};
+static size_t n_entries;
 
-/* All that the context depends on, in words; file names may hold anything but NUL and a line feed is
+/* Not the pins and the server's name: they belong to one SSL (tlspeer).
+ *
+ * All that the context depends on, in words; file names may hold anything but NUL and a line feed is
  * unlikely enough in them: two that differ only there would have to be made on purpose. */
 static char *make_key(const struct tls_options *options)
 {
@@ -69,6 +75,7 @@ static void take_stamps(struct stamp ret[FILES], const struct tls_options *optio
 static void forget(struct entry *entry)
 {
 	list_remove(&entry->link);
+	n_entries--;
 	SSL_CTX_free(entry->context); /* those who use it keep it */
 	free(entry);
 }
@@ -105,6 +112,9 @@ static void remember(const char *key, const struct stamp stamp[FILES], SSL_CTX *
 	memcpy(entry->stamp, stamp, sizeof(entry->stamp));
 	strcpy(entry->key, key);
 	list_append(&entries, &entry->link);
+	n_entries++;
+	if (n_entries > CONTEXTS_MAX)
+		forget(list_first(&entries, struct entry, link));
 }
 
 int tlscache_get(SSL_CTX **ret, const struct tls_options *options, struct cause *ret_cause)

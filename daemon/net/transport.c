@@ -36,6 +36,8 @@
 #include "base/loop.h"
 #include "net/address.h"
 #include "net/tls.h"
+#include "net/tlscause.h"
+#include "net/tlspeer.h"
 #include "net/transport.h"
 
 enum {
@@ -154,20 +156,25 @@ static struct cause *transport_first_cause(struct transport *transport, struct c
 
 static void transport_note_eof(struct transport *transport)
 {
-	struct cause spare;
+	struct cause spare, *cause = transport_first_cause(transport, &spare);
 
-	cause_set(transport_first_cause(transport, &spare), CAUSE_CLOSED, 1006, "%s",
-		  transport->state == TRANSPORT_HANDSHAKE
-			  ? "the server hung up in the TLS handshake"
-			  : "the server closed the connection");
+	if (transport->state == TRANSPORT_HANDSHAKE)
+		cause_set(cause, CAUSE_CLOSED, 1006,
+			  "%s hung up in the TLS handshake (%s)", tlspeer_name(transport->ssl),
+			  tlscause_hang_up_hint(transport->ssl));
+	else
+		cause_set(cause, CAUSE_CLOSED, 1006, "the server closed the connection");
 }
 
 static void transport_note_errno(struct transport *transport, int error)
 {
-	const char *where = transport->state == TRANSPORT_HANDSHAKE ? " in the TLS handshake" : "";
+	char where[TLSPEER_NAME_MAX + 32] = "";
 	struct cause spare;
 	struct cause *cause = transport_first_cause(transport, &spare);
 
+	if (transport->state == TRANSPORT_HANDSHAKE)
+		snprintf(where, sizeof(where), " in the TLS handshake with %s",
+			 tlspeer_name(transport->ssl));
 	switch (error) {
 	case 0: /* OpenSSL's way to say that the stream just stopped */
 		transport_note_eof(transport);
@@ -198,7 +205,7 @@ static void transport_note_ssl(struct transport *transport, int ssl_error, int s
 	if (ssl_error == SSL_ERROR_ZERO_RETURN)
 		transport_note_eof(transport);
 	else if (ssl_error == SSL_ERROR_SSL)
-		tls_cause(transport_first_cause(transport, &spare), transport->ssl);
+		tls_failed(transport->ssl, transport_first_cause(transport, &spare));
 	else
 		transport_note_errno(transport, saved_errno);
 	ERR_clear_error();
@@ -501,9 +508,10 @@ void transport_shutdown(struct transport *transport)
 
 static void transport_describe_tls(struct transport *transport)
 {
-	if (asprintf(&transport->tls, "%s %s", SSL_get_version(transport->ssl),
-		     SSL_get_cipher_name(transport->ssl)) < 0)
-		transport->tls = NULL;
+	char text[TLS_DESCRIPTION_MAX];
+
+	tls_describe(transport->ssl, text);
+	transport->tls = strdup(text);
 }
 
 /* `ready` may free us: it is the last thing here, and its callers return at once. */
@@ -520,6 +528,21 @@ static void transport_opened(struct transport *transport)
 		transport->events->ready(transport->owner);
 }
 
+/* OpenSSL may be content with what we are not. */
+static void transport_handshake_done(struct transport *transport)
+{
+	struct cause cause;
+
+	if (tls_established(transport->ssl, &cause) == 0) {
+		transport_describe_tls(transport);
+		transport_opened(transport);
+		return;
+	}
+	*cause_room(&transport->cause) = cause;
+	transport_end(transport);
+	transport_rearm(transport);
+}
+
 static void transport_handshake(struct transport *transport)
 {
 	int r, error, saved;
@@ -530,8 +553,7 @@ static void transport_handshake(struct transport *transport)
 	saved = errno;
 	transport->write_blocked = false;
 	if (r == 1) {
-		transport_describe_tls(transport);
-		transport_opened(transport);
+		transport_handshake_done(transport);
 		return;
 	}
 	error = SSL_get_error(transport->ssl, r);
@@ -759,4 +781,11 @@ const char *transport_address(const struct transport *transport)
 const char *transport_tls(const struct transport *transport)
 {
 	return transport->tls ? transport->tls : "";
+}
+
+bool transport_wants_certificate(const struct transport *transport)
+{
+	const struct tlspeer *peer = transport->ssl ? tlspeer_of(transport->ssl) : NULL;
+
+	return peer && peer->wants_certificate && !SSL_get_certificate(transport->ssl);
 }

@@ -77,8 +77,12 @@ uint64_t transport_last_rx_ms(const struct transport *transport);
 /* After tx has left: TLS close_notify, then end our side of the stream. */
 void transport_shutdown(struct transport *transport);
 
-/* For status: "192.0.2.7:443", "[::1]:8080", or the socket's path; "TLSv1.3 TLS_AES_..." or "". */
+/* For status: "192.0.2.7:443", "[::1]:8080", or the socket's path; "TLSv1.3 TLS_AES_...", with
+ * "resumed" behind it (tls_describe()), or "". */
 const char *transport_address(const struct transport *transport);
 const char *transport_tls(const struct transport *transport);
+
+/* The server has asked for a certificate of ours, and we had none to show. */
+bool transport_wants_certificate(const struct transport *transport);
 
 #endif

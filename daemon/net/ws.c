@@ -212,15 +212,32 @@ static void ws_explain_close(struct ws *ws)
 		  ws->in.kind ? " (in the middle of a message)" : "");
 }
 
+static bool ws_is_plain_tcp(const struct ws *ws)
+{
+	return !*transport_tls(ws->transport) && *transport_address(ws->transport) != '/';
+}
+
+/* Why a server may say nothing, or no more than 400: one that waits for TLS takes a request for garbage,
+ * and in TLS 1.3 one that misses our certificate says so behind the handshake, if at all. */
+static const char *ws_mute_hint(const struct ws *ws)
+{
+	if (ws_is_plain_tcp(ws))
+		return " (perhaps this port wants TLS: wss://)";
+	if (transport_wants_certificate(ws->transport))
+		return " (the server wants a client certificate, see cert and key)";
+	return "";
+}
+
 /* The transport has ended before that. */
 static void ws_explain_loss(struct ws *ws, const struct cause *cause)
 {
 	bool is_end = cause->class == CAUSE_CLOSED && cause->code == CLOSECODE_LOST;
+	bool is_mute = is_end && buf_len(&ws->head) == 0;
 
 	switch (ws->state) {
 	case WS_UPGRADING:
-		cause_set(cause_room(&ws->cause), cause->class, cause->code, "in the opening handshake: %s",
-			  cause->text);
+		cause_set(cause_room(&ws->cause), cause->class, cause->code, "in the opening handshake: %s%s",
+			  cause->text, is_mute ? ws_mute_hint(ws) : "");
 		break;
 	case WS_OPEN:
 		cause_set(cause_room(&ws->cause), cause->class, cause->code, "%s%s", cause->text,
@@ -515,6 +532,25 @@ static void ws_refuse(struct ws *ws, const char *problem)
 	ws_enter(ws, WS_ENDED);
 }
 
+/* A record with an alert in it, of any version (RFC 8446 5.1). */
+static bool ws_head_is_tls(const struct ws *ws)
+{
+	const uint8_t *head = buf_head(&ws->head);
+
+	return buf_len(&ws->head) >= 2 && head[0] == 0x15 && head[1] == 0x03;
+}
+
+/* nginx says no more than 400. */
+static void ws_hint_refused(struct ws *ws, int status)
+{
+	struct cause refused = *cause_room(&ws->cause);
+
+	if (status != 400)
+		return;
+	cause_set(ws->cause, refused.class, refused.code, "%.160s%s", refused.text, ws_mute_hint(ws));
+	ws->cause->retry_after_ms = refused.retry_after_ms;
+}
+
 static int ws_agree(struct ws *ws, const struct deflate_terms *terms)
 {
 	char text[DEFLATE_TERMS_MAX];
@@ -561,6 +597,7 @@ static void ws_take_head(struct ws *ws, const struct http_head *head)
 	}
 	if (head->status != 101) {
 		upgrade_refused(head, loop_wall_us(), cause_room(&ws->cause));
+		ws_hint_refused(ws, head->status);
 		ws_enter(ws, WS_ENDED);
 		return;
 	}
@@ -580,7 +617,8 @@ static void ws_judge_head(struct ws *ws)
 		if (r == HTTP_DONE)
 			ws_take_head(ws, &head);
 		else
-			ws_refuse(ws, problem);
+			ws_refuse(ws, ws_head_is_tls(ws) ? "the server speaks TLS on this port (use wss://)"
+							 : problem);
 	}
 }
 

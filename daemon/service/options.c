@@ -21,6 +21,7 @@
 #include "endpoint/access.h"
 #include "endpoint/endpoint.h"
 #include "net/dial.h"
+#include "net/pin.h"
 #include "net/proxy.h"
 #include "net/upgrade.h"
 #include "service/config.h"
@@ -552,6 +553,8 @@ const struct option option_table[] = {
 	 .help = "name to ask for and to verify instead of the url's", .check = check_server_name},
 	{"tls-min", &word, TLS(tls_min), "1.2", REDIAL, .help = "oldest TLS version", .words = tls_words},
 	{"insecure", &boolean, TLS(insecure), "no", REDIAL, .help = "do not verify the server"},
+	{"pin", &words, TLS(pins), NULL, REDIAL,
+	 .help = "public key that the server must have: sha256//BASE64", .check = pin_check},
 	{"connect-to", &string, CONN(dial.connect_to), NULL, REDIAL,
 	 .help = "host:port to dial instead of the url's", .check = check_connect_to},
 	{"proxy", &string, CONN(dial.proxy), "none", REDIAL,
@@ -660,7 +663,7 @@ _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too
 
 /* In the manual's plan, but not in this version. */
 static const char *const later_keys[] = {
-	"pin", "max-redirects", "login", "expect", NULL,
+	"max-redirects", "login", "expect", NULL,
 };
 /* clang-format on */
 
@@ -858,6 +861,14 @@ static bool key_without_cert(const struct section *section, char *problem)
 	return tls->key && !tls->cert && bad(problem, "key given, but no cert that it belongs to");
 }
 
+static bool pin_without_tls(const struct section *section, char *problem)
+{
+	const struct conn_options *conn = &section->conn;
+
+	return conn->dial.tls.pins && conn->url && strncasecmp(conn->url, "wss:", 4) != 0 &&
+	       bad(problem, "pin needs a wss: url: without TLS nobody shows a key");
+}
+
 static bool connect_to_socket(const struct section *section, char *problem)
 {
 	const struct conn_options *conn = &section->conn;
@@ -964,6 +975,7 @@ void options_check(const struct section *section,
 		bool (*broken)(const struct section *section, char *problem);
 	} rules[] = {
 		{"key", key_without_cert},
+		{"pin", pin_without_tls},
 		{"connect-to", connect_to_socket},
 		{"proxy", proxy_to_socket},
 		{"token-command", two_tokens},

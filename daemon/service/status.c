@@ -11,6 +11,7 @@
 #include "codec/json.h"
 #include "conn/cursors.h"
 #include "endpoint/outlet.h"
+#include "net/proxy.h"
 
 /* --- members -------------------------------------------------------------------------------- */
 
@@ -95,6 +96,15 @@ static int put_rtt(struct buf *out, uint32_t rtt_us)
 	return buf_printf(out, ",\"rtt_ms\":%u.%03u", rtt_us / 1000, rtt_us % 1000);
 }
 
+/* Whose `address` that is, where it is not the server's. */
+static int put_proxy(struct buf *out, struct conn *conn)
+{
+	char proxy[PROXY_TEXT_MAX];
+
+	proxy_show(conn_ws(conn) ? conn_options(conn)->dial.proxy : NULL, proxy);
+	return put_text(out, "proxy", *proxy ? proxy : NULL);
+}
+
 static int put_link(struct buf *out, struct conn *conn)
 {
 	struct ws *ws = conn_ws(conn);
@@ -108,6 +118,8 @@ static int put_link(struct buf *out, struct conn *conn)
 		r = put_text(out, "tls", ws ? ws_tls(ws) : NULL);
 	if (r >= 0)
 		r = put_text(out, "address", ws ? ws_address(ws) : NULL);
+	if (r >= 0)
+		r = put_proxy(out, conn);
 	if (r >= 0)
 		r = put_rtt(out, conn_get_stats(conn)->rtt_us);
 	return r;

@@ -251,3 +251,9 @@ const char *transport_tls(const struct transport *transport)
 	(void)transport;
 	return "";
 }
+
+bool transport_wants_certificate(const struct transport *transport)
+{
+	(void)transport;
+	return false;
+}

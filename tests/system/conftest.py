@@ -118,3 +118,10 @@ def peer():
 def pki(tmp_path_factory):
     """A certificate authority of our own, see servers.Pki."""
     return servers.Pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory):
+    """Certificates that are wrong in all ways, see certs.py."""
+    import certs as module  # skips where python3-cryptography is missing
+    return module.Certs(tmp_path_factory.mktemp("certs"))

@@ -62,8 +62,34 @@ class Connection:
         self.buffer = b""
         self.head = None      # request line
         self.fields = []      # (name in lower case, value)
+        self.refused = None   # what the TLS handshake came to
         sock.settimeout(0.1)  # so that a stopped peer's scripts end
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def secure(self, context):
+        """The TLS handshake; false if the client did not want it to succeed.  Its last words are
+        read, or the kernel would answer them with a reset."""
+        self.sock.settimeout(scaled(10))
+        try:
+            self.sock = context.wrap_socket(self.sock, server_side=True,
+                                            do_handshake_on_connect=False)
+            self.sock.do_handshake()
+        except (OSError, ValueError) as problem:
+            self.refused = problem
+            self._read_to_the_end()
+            return False
+        self.sock.settimeout(0.1)
+        return True
+
+    def _read_to_the_end(self):
+        self.sock = socket.socket(fileno=self.sock.detach())
+        self.sock.settimeout(scaled(2))
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+            while self.sock.recv(1 << 16):
+                pass
+        except OSError:
+            pass
 
     # --- bytes
 
@@ -237,10 +263,12 @@ class Connection:
 
 
 class Peer:
-    """Listens; the n-th connection is served by the n-th script, further ones by the last."""
+    """Listens; the n-th connection is served by the n-th script, further ones by the last.  With
+    TLS (an SSLContext) a script begins behind the handshake; it does not begin where that fails."""
 
-    def __init__(self, *scripts, backlog=16, receive_buffer=None):
+    def __init__(self, *scripts, backlog=16, receive_buffer=None, tls=None):
         self.scripts = scripts
+        self.tls = tls
         self.over = threading.Event()
         self.failures = []
         self.connections = []
@@ -255,7 +283,7 @@ class Peer:
         self.listener.listen(backlog)
         self.listener.settimeout(0.1)
         self.port = self.listener.getsockname()[1]
-        self.url = f"ws://127.0.0.1:{self.port}/"
+        self.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{self.port}/"
         self._thread(self._accept)
 
     def _thread(self, target, *args):
@@ -279,7 +307,8 @@ class Peer:
 
     def _serve(self, connection, script, number):
         try:
-            script(connection)
+            if self.tls is None or connection.secure(self.tls):
+                script(connection)
         except Over:
             pass
         except BaseException:

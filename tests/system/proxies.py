@@ -1,21 +1,19 @@
 """Real proxies from Debian, each on a free port of the loopback device.  USER and PASSWORD: what is
 asked for, if given."""
 
+import contextlib
 import os
 import pathlib
 import shutil
+import signal
+import subprocess
 
 import pytest
 
 import servers
 
 
-def need(program):
-    """Skip the test where PROGRAM is not installed; its path."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-    if not found:
-        pytest.skip(f"{program} is not installed")
-    return found
+need = servers.which
 
 
 class Proxy(servers.Process):
@@ -75,3 +73,56 @@ class Microsocks(Proxy):
     def command(self):
         login = ["-u", self.user, "-P", self.password] if self.user else []
         return [need("microsocks"), "-i", "127.0.0.1", "-p", str(self.port), *login]
+
+
+class Dante(Proxy):
+    """Its users are those of the system: with one it runs in a mount namespace with its own
+    passwd and shadow, which only root can make."""
+    schemes = ("socks5h", "socks5")
+
+    def stop(self):
+        """With its children, which otherwise go on serving what they have."""
+        process = self.process
+        super().stop()
+        if process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def command(self):
+        return ["setsid", *self._command()]
+
+    def _command(self):
+        home = pathlib.Path(self.home) / f"dante-{self.port}"
+        home.mkdir(exist_ok=True)
+        config = home / "danted.conf"
+        verdict = "pass" if self.allow else "block"
+        config.write_text("\n".join([
+            "logoutput: stderr", f"internal: 127.0.0.1 port = {self.port}", "external: 127.0.0.1",
+            f"socksmethod: {'username' if self.user else 'none'}", "clientmethod: none",
+            *(["user.privileged: root", "user.unprivileged: nobody"] if os.getuid() == 0 else []),
+            "client pass { from: 127.0.0.0/8 to: 0.0.0.0/0 }",
+            f"socks {verdict} {{ from: 127.0.0.0/8 to: 0.0.0.0/0 protocol: tcp }}"]) + "\n")
+        danted = need("danted")
+        if not self.user:
+            return [danted, "-f", str(config)]
+        if os.getuid() != 0:
+            pytest.skip("danted with a user of its own needs root")
+        return self._with_user(home, [danted, "-f", str(config)])
+
+    def _with_user(self, home, command):
+        secret = subprocess.run(["openssl", "passwd", "-6", self.password], check=True, text=True,
+                                stdout=subprocess.PIPE).stdout.strip()
+        entry = {"passwd": f"{self.user}:x:4242:4242::/:/bin/false",
+                 "shadow": f"{self.user}:{secret}:19000:0:99999:7:::"}
+        mounts = []
+        for name, line in entry.items():
+            lines = [x for x in pathlib.Path(f"/etc/{name}").read_text().splitlines()
+                     if not x.startswith(f"{self.user}:")]
+            (home / name).write_text("\n".join([*lines, line]) + "\n")
+            (home / name).chmod(0o644 if name == "passwd" else 0o600)
+            mounts.append(f"mount --bind {home}/{name} /etc/{name}")
+        private = ["unshare", "--mount", "--propagation", "private"]
+        if subprocess.run([*private, "sh", "-c", " && ".join(mounts)], stderr=subprocess.DEVNULL,
+                          check=False).returncode:
+            pytest.skip("no mount namespaces here")
+        return [*private, "sh", "-c", " && ".join([*mounts, 'exec "$@"']), "sh", *command]

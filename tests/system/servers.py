@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import threading
 
+import pytest
 import websockets
 import websockets.exceptions
 import websockets.server
@@ -330,6 +331,14 @@ class Process:
         return f"ws://127.0.0.1:{self.port}/"
 
 
+def which(program):
+    """Skip the test where PROGRAM is not installed; its path."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    if not found:
+        pytest.skip(f"{program} is not installed")
+    return found
+
+
 class NodeEcho(Process):
     """The `ws` module of node, echoing; Close is answered behind what it has echoed."""
 
@@ -377,7 +386,7 @@ class Nginx(Process):
     `localhost`), TLS that demands a client's certificate on .client_port, TLS for another name on
     .elsewhere_port.
 
-    /ws goes to the backend, /basic too after Basic auth (ann:s3cret); /moved, /auth, /down answer
+    /ws goes to the backend (with X-Session-Reused: r or . where there is TLS), /basic too after Basic auth (ann:s3cret); /moved, /auth, /down answer
     301, 401, 503."""
 
     def __init__(self, backend, pki, home):
@@ -410,6 +419,7 @@ class Nginx(Process):
                 fastcgi_temp_path {home}/fastcgi; uwsgi_temp_path {home}/uwsgi;
                 scgi_temp_path {home}/scgi;
                 server {{ listen 127.0.0.1:{self.port}; {locations} }}
+                ssl_session_cache shared:tests:1m; ssl_session_tickets on;
                 server {{ listen 127.0.0.1:{self.tls_port} ssl; {self._cert('localhost')} {locations} }}
                 server {{ listen 127.0.0.1:{self.client_port} ssl; {self._cert('localhost')}
                     ssl_verify_client on; ssl_client_certificate {pki.cert('ca')}; {locations} }}
@@ -427,6 +437,7 @@ class Nginx(Process):
         return f"""
             proxy_pass http://127.0.0.1:{self.backend}; proxy_http_version 1.1;
             proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
+            proxy_set_header X-Session-Reused $ssl_session_reused;
             proxy_read_timeout 60s;"""
 
     def ws(self, path="/ws"):
@@ -434,6 +445,60 @@ class Nginx(Process):
 
     def wss(self, path="/ws", port=None):
         return f"wss://127.0.0.1:{port or self.tls_port}{path}"
+
+
+class Haproxy(Process):
+    """HAProxy with TLS in front of BACKEND (a port); it wants a client's certificate of CLIENT_CA."""
+
+    def __init__(self, backend, certificate, client_ca, home):
+        super().__init__(home)
+        self.backend, self.certificate, self.client_ca = backend, certificate, client_ca
+
+    def command(self):
+        pem = self.home / f"haproxy-{self.port}.pem"
+        pem.write_text(pathlib.Path(self.certificate.cert).read_text()
+                       + pathlib.Path(self.certificate.key).read_text())
+        config = self.home / f"haproxy-{self.port}.cfg"
+        config.write_text(f"""
+defaults
+    mode http
+    timeout connect 10s
+    timeout client 60s
+    timeout server 60s
+    timeout tunnel 60s
+frontend tls
+    bind 127.0.0.1:{self.port} ssl crt {pem} alpn h2,http/1.1 ca-file {self.client_ca} verify required
+    http-request set-header X-Client %[ssl_c_s_dn(cn)]
+    default_backend ws
+backend ws
+    server one 127.0.0.1:{self.backend}
+""")
+        return [which("haproxy"), "-db", "-f", str(config)]
+
+    @property
+    def url(self):
+        return f"wss://127.0.0.1:{self.port}/"
+
+
+class Stunnel(Process):
+    """stunnel with TLS in front of BACKEND (a port), any server."""
+
+    def __init__(self, backend, certificate, home, client_ca=None):
+        super().__init__(home)
+        self.backend, self.certificate, self.client_ca = backend, certificate, client_ca
+
+    def command(self):
+        config = self.home / f"stunnel-{self.port}.conf"
+        verify = ["verifyChain = yes", f"CAfile = {self.client_ca}"] if self.client_ca else []
+        config.write_text("\n".join([
+            "foreground = yes", "pid =", "[ws]", f"accept = 127.0.0.1:{self.port}",
+            f"connect = 127.0.0.1:{self.backend}", f"cert = {self.certificate.cert}",
+            f"key = {self.certificate.key}", *verify]) + "\n")
+        return [which("stunnel4"), str(config)]
+
+    @property
+    def url(self):
+        return f"wss://127.0.0.1:{self.port}/"
 
 
 class Aria2(Process):

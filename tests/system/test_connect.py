@@ -257,33 +257,6 @@ def test_wss_with_our_authority(daemon, make_server, echo, pki):
         assert client.line(20) == big
 
 
-def test_wss_by_name(daemon, make_server, echo, pki):
-    """The name in the url is the name in the certificate."""
-    nginx = make_server(servers.Nginx, echo.port, pki)
-    daemon.start(section("a", f"wss://localhost:{nginx.tls_port}/ws", f"cacert = {pki.cert('ca')}"))
-    daemon.wait_open("a")
-
-
-@pytest.mark.parametrize("case,words", (
-    ("unknown-ca", ("certificate", "issuer", "verif", "self")),
-    ("wrong-ca", ("certificate", "issuer", "verif")),
-    ("wrong-name", ("name", "address", "mismatch")),
-    ("expired", ("expired",)),
-))
-def test_wss_refuses(daemon, make_server, echo, pki, case, words):
-    """"TLS verified by default (name, chain)": no byte of the request goes out, the cause says why,
-    and it is retried slowly."""
-    certificate = {"wrong-name": "elsewhere", "expired": "expired", "wrong-ca": "stranger"}
-    server = make_server(servers.PyServer,
-                         tls=servers.server_tls(pki, certificate.get(case, "localhost")))
-    lines = [] if case == "unknown-ca" else [f"cacert = {pki.cert('ca')}"]
-    daemon.start(section("a", server.url, *lines, *FAST))
-    status = daemon.wait_state("a", "waiting", "failed")
-    assert any(w in str(status["cause"]).lower() for w in words), status["cause"]
-    assert not server.sessions
-    daemon.client("close", "a")
-
-
 def test_insecure(daemon, make_server, pki):
     """"`insecure` logs a warning at each connect", and connects."""
     server = make_server(servers.PyServer, tls=servers.server_tls(pki, "expired"))
@@ -295,24 +268,6 @@ def test_insecure(daemon, make_server, pki):
     server.session(1)
     eventually(lambda: sum("insecure" in x or "not verified" in x
                            for x in daemon.log.splitlines()) > warnings)
-
-
-def test_client_certificate(daemon, make_server, echo, pki):
-    """`cert` and `key` are shown to a server that asks; without them it answers 400."""
-    nginx = make_server(servers.Nginx, echo.port, pki)
-    url, ca = nginx.wss(port=nginx.client_port), f"cacert = {pki.cert('ca')}"
-    daemon.start(section("with", url, ca, f"cert = {pki.cert('client')}", f"key = {pki.key('client')}")
-                 + section("without", url, ca))
-    daemon.wait_open("with")
-    status = daemon.wait_state("without", "waiting", "failed")
-    assert status["http_status"] == 400
-
-
-def test_plain_server_on_a_tls_url(daemon, server):
-    """wss to a server that speaks plain text is a clear failure."""
-    daemon.start(section("a", f"wss://127.0.0.1:{server.port}/"))
-    status = daemon.wait_state("a", "waiting", "failed")
-    assert str(status["cause"])
 
 
 # --- answers that are not 101 -------------------------------------------------------------------

@@ -394,6 +394,8 @@ static void test_refused(void)
 	refuses("proxy", "env", "proxy 'env' is for the command line");
 	refuses("proxy", "socks5://ann:@h:1", "proxy 'socks5://***@h:1' has a user or a password of a");
 	refuses("proxy", "http://h:1/x", "proxy 'http://h:1/x' has a path");
+	refuses("pin", "sha1//AAAA", "has 'sha1//AAAA', which is not sha256// and the 44 characters of a digest");
+	refuses("pin", "sha256//AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=;x", "which is not sha256//");
 	refuses("address-family", "ipv5", "is not one of any, ipv4, ipv6");
 	refuses("max-message", "0", "must be at least 1\n");
 	refuses("max-message", "2G", "max-message '2G' must be at most 2147483647\n");
@@ -540,6 +542,8 @@ static void test_combinations(void)
 		   "FILE:3: connect-to cannot be used with a ws+unix: url\n");
 	faults_are("[a]\nurl = ws://h/\ntoken-command = x\ntoken-file = y\n",
 		   "FILE:3: token-command and token-file cannot be used together\n");
+	faults_are("[a]\nurl = ws://h/\npin = sha256//AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
+		   "FILE:3: pin needs a wss: url: without TLS nobody shows a key\n");
 	faults_are("[a]\nurl = ws+unix:/s:/\nproxy = h:1\n",
 		   "FILE:3: proxy cannot be used with a ws+unix: url\n");
 	faults_are("[a]\nurl = ws://h/\nreconnect-delay = 2min\n",

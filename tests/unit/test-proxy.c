@@ -482,6 +482,20 @@ static void test_long_names(void)
 	}
 }
 
+static void test_show(void)
+{
+	char text[PROXY_TEXT_MAX];
+
+	proxy_show("socks5h://u:p@[::1]:9", text);
+	CHECK_STR(text, "socks5h://[::1]:9");
+	proxy_show("HTTP://u:p@P.example:3128", text);
+	CHECK_STR(text, "http://p.example:3128");
+	proxy_show("none", text);
+	CHECK_STR(text, "");
+	proxy_show(NULL, text);
+	CHECK_STR(text, "");
+}
+
 static void test_parse(void)
 {
 	static const struct {
@@ -548,6 +562,7 @@ int main(void)
 {
 	CHECK_EQ(loop_init(), 0);
 	test_parse();
+	test_show();
 	test_http_tunnel();
 	test_http_statuses();
 	test_http_nonsense();

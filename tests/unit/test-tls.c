@@ -10,6 +10,7 @@
 #include "certs.h"
 #include "check.h"
 #include "net/tls.h"
+#include "net/tlscause.h"
 
 static char dir[] = "/tmp/test-tls-XXXXXX";
 static struct cert ca, other_ca, middle, good, client_cert;
@@ -169,7 +170,7 @@ static int meet(const struct server *server, const struct tls_options *options,
 		if (!client_done)
 			client_done = step(client, &client_result);
 		if (client_done && client_result != 1 && cause->class == CAUSE_NONE)
-			tls_cause(cause, client);
+			tlscause_set(cause, client);
 	}
 	CHECK(client_done);
 	CHECK_EQ(ERR_peek_error(), 0);
@@ -226,9 +227,10 @@ static void test_names(void)
 	expect(&server, &by_address, "wss://elsewhere.example/", 0, 0, "");
 	expect(&server, &insecure, "wss://elsewhere.example/", 0, 0, "");
 	expect(&server, &trust, "wss://wrong.example/", CAUSE_TLS, X509_V_ERR_HOSTNAME_MISMATCH,
-	       "certificate of wrong.example: hostname mismatch, it is for good.example");
+	       "certificate of wrong.example:443: hostname mismatch: not for wrong.example, it is "
+	       "for good.example, 127.0.0.1 (see server-name)");
 	expect(&server, &trust, "wss://127.0.0.2/", CAUSE_TLS, X509_V_ERR_IP_ADDRESS_MISMATCH,
-	       "certificate of 127.0.0.2: it is not for this address");
+	       "certificate of 127.0.0.2:443: address mismatch: not for 127.0.0.2, it is for good");
 	server.cert = &cn;
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, X509_V_ERR_HOSTNAME_MISMATCH,
 	       "it is for no name at all");
@@ -240,7 +242,7 @@ static void test_names(void)
 	       "f*.bad.example");
 	server.cert = &ip_name;
 	expect(&server, &trust, "wss://127.0.0.1/", CAUSE_TLS, X509_V_ERR_IP_ADDRESS_MISMATCH,
-	       "it is not for this address");
+	       "not for 127.0.0.1, it is for 127.0.0.1");
 	server.cert = &evil;
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, X509_V_ERR_HOSTNAME_MISMATCH,
 	       "it is for a, b, c, ...");
@@ -266,7 +268,7 @@ static void test_dates(void)
 	char date[64];
 	time_t at = time(NULL) - 1000;
 
-	strftime(date, sizeof(date), "good.example: it expired on %Y-%m-%d %H:", gmtime(&at));
+	strftime(date, sizeof(date), "good.example:443: it expired on %Y-%m-%d %H:", gmtime(&at));
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, X509_V_ERR_CERT_HAS_EXPIRED,
 	       date);
 	server.cert = &early;
@@ -293,7 +295,7 @@ static void test_chains(void)
 
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS,
 	       X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT,
-	       "certificate of good.example: self-signed certificate (use cacert = FILE");
+	       "certificate of good.example:443: self-signed certificate (use cacert = FILE");
 	server = (struct server){.cert = &leaf, .chain = &middle};
 	expect(&server, &trust, "wss://good.example/", 0, 0, "");
 	server.chain = NULL;
@@ -303,13 +305,13 @@ static void test_chains(void)
 	server.chain = &middle;
 	expect(&server, &system_store, "wss://good.example/", CAUSE_TLS,
 	       X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
-	       "good.example (at depth 1): its issuer \"Test CA\" is not known here (use cacert");
+	       "good.example:443 (at depth 1): its issuer \"Test CA\" is not known here (use cacert");
 	server = (struct server){.cert = &good, .chain = &ca};
 	expect(&server, &system_store, "wss://good.example/", CAUSE_TLS,
 	       X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, "self-signed certificate in chain");
 	server = (struct server){.cert = &below_stale, .chain = &stale};
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, X509_V_ERR_CERT_HAS_EXPIRED,
-	       "good.example (at depth 1): it expired on 20");
+	       "good.example:443 (at depth 1): it expired on 20");
 	cert_free(&self);
 	cert_free(&leaf);
 	cert_free(&stale);
@@ -325,7 +327,7 @@ static void test_directory(void)
 	snprintf(directory, sizeof(directory), "%s/hashed", dir);
 	CHECK_EQ(mkdir(directory, 0700), 0);
 	expect(&server, &options, "wss://good.example/", CAUSE_TLS,
-	       X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, "good.example (at depth 1): self-signed");
+	       X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, "good.example:443 (at depth 1): self-signed");
 	snprintf(path, sizeof(path), "%s/%08lx.0", directory, X509_subject_name_hash(ca.x509));
 	cert_write(&ca, path, NULL);
 	expect(&server, &options, "wss://good.example/", 0, 0, "");
@@ -342,10 +344,10 @@ static void test_weak(void)
 	struct server server = {.cert = &small, .weak = true};
 
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, X509_V_ERR_EE_KEY_TOO_SMALL,
-	       "key");
+	       "its key is too weak: RSA, 1024 bits (the server needs a new certificate)");
 	server.cert = &sha1;
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, X509_V_ERR_CA_MD_TOO_WEAK,
-	       "weak");
+	       "its signature is too weak: ecdsa-with-SHA1 (");
 	cert_free(&small);
 	cert_free(&sha1);
 }
@@ -357,9 +359,9 @@ static void test_versions(void)
 	struct server server = {.cert = &good, .max_version = TLS1_2_VERSION};
 
 	expect(&server, &trust, "wss://good.example/", 0, 0, "");
-	expect(&server, &only_1_3, "wss://good.example/", CAUSE_TLS, 0, "(see tls-min)");
+	expect(&server, &only_1_3, "wss://good.example/", CAUSE_TLS, 0, "see tls-min)");
 	server.max_version = TLS1_1_VERSION;
-	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, 0, "(see tls-min)");
+	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, 0, "see tls-min)");
 	server = (struct server){.cert = &good, .min_version = TLS1_3_VERSION};
 	expect(&server, &only_1_3, "wss://good.example/", 0, 0, "");
 }
@@ -372,7 +374,7 @@ static void test_protocols(void)
 	expect(&server, &trust, "wss://good.example/", 0, 0, "");
 	server.alpn = "h2";
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, 0,
-	       "TLS handshake: bad extension");
+	       "TLS with good.example:443: the server picks another protocol instead of http/1.1");
 }
 
 static void test_no_tls(void)
@@ -381,12 +383,12 @@ static void test_no_tls(void)
 	struct server server = {.cert = &good, .raw = "HTTP/1.1 400 Bad Request\r\n\r\n"};
 
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, 0,
-	       "not TLS: the server answered");
+	       "not TLS: the server at good.example:443 answered");
 	server.raw = "220 mail.example ESMTP\r\n";
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, 0, "not TLS");
 	server = (struct server){.cert = &good, .hangs_up = true};
 	expect(&server, &trust, "wss://good.example/", CAUSE_CLOSED, 1006,
-	       "the server hung up in the TLS handshake");
+	       "good.example:443 hung up in the TLS handshake");
 }
 
 static void test_alerts(void)
@@ -402,7 +404,7 @@ static void test_alerts(void)
 	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, 0, "alert unrecognized_name");
 	server =
 		(struct server){.cert = &good, .wants_client = true, .max_version = TLS1_2_VERSION};
-	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, 0, "alert handshake_failure");
+	expect(&server, &trust, "wss://good.example/", CAUSE_TLS, 0, "alert handshake_failure (it wants a client certificate, see cert and key)");
 	expect(&server, &ours, "wss://good.example/", 0, 0, "");
 	/* In TLS 1.3 the handshake is over for us before the server has seen our certificate. */
 	server.max_version = 0;
@@ -410,10 +412,11 @@ static void test_alerts(void)
 	ERR_clear_error();
 	n = SSL_read(client, &byte, 1);
 	CHECK_EQ(SSL_get_error(client, n), SSL_ERROR_SSL);
-	tls_cause(&cause, client);
+	tlscause_set(&cause, client);
 	CHECK_EQ(cause.class, CAUSE_TLS);
 	CHECK_STR(cause.text,
-		  "the server refused TLS: alert certificate_required (see cert and key)");
+		  "good.example:443 refused TLS: alert certificate_required (it wants a client "
+		  "certificate, see cert and key)");
 	CHECK_EQ(ERR_peek_error(), 0);
 	SSL_free(client);
 	SSL_free(peer);
@@ -439,7 +442,7 @@ static void test_broken_later(void)
 	ERR_clear_error();
 	n = SSL_read(client, &byte, 1);
 	CHECK_EQ(SSL_get_error(client, n), SSL_ERROR_SSL);
-	tls_cause(&cause, client);
+	tlscause_set(&cause, client);
 	CHECK_EQ(cause.class, CAUSE_CLOSED);
 	CHECK_EQ(cause.code, 1006);
 	CHECK(strstr(cause.text, "bad record mac"));
@@ -453,7 +456,7 @@ static void test_broken_later(void)
 	ERR_clear_error();
 	n = SSL_read(client, &byte, 1);
 	CHECK_EQ(SSL_get_error(client, n), SSL_ERROR_SSL);
-	tls_cause(&cause, client);
+	tlscause_set(&cause, client);
 	CHECK_EQ(cause.class, CAUSE_CLOSED);
 	CHECK(strstr(cause.text, "truncated"));
 	SSL_free(client);
@@ -515,7 +518,7 @@ static void test_files(void)
 	refuse(&(struct tls_options){.cert = client_file, .key = rsa_key}, -EINVAL, CAUSE_TLS,
 	       "does not belong to cert = ");
 	refuse(&(struct tls_options){.cert = client_file, .key = locked}, -EINVAL, CAUSE_TLS,
-	       "without a passphrase");
+	       "is encrypted, and nobody is there");
 	CHECK_EQ(tls_context_new(&context, &(struct tls_options){.cert = both}, &cause), 0);
 	tls_context_free(context);
 	cert_free(&rsa);
