@@ -215,6 +215,31 @@ class Connection:
         assert got == code, f"want Close {code}, got {got} {data[2:]!r}"
         return data[2:].decode()
 
+    def frames_until(self, opcode, payload, timeout=10):
+        """All that comes before a certain frame."""
+        frames = []
+        while True:
+            got, data, _, _ = self.read_frame(timeout)
+            if (got, data) == (opcode, payload):
+                return frames
+            frames.append((got, data))
+
+    def close_payload(self, timeout=10):
+        """The payload of the Close that comes, whatever comes before."""
+        while True:
+            opcode, data, _, _ = self.read_frame(timeout)
+            if opcode == CLOSE:
+                return data
+
+    def swallow(self):
+        """Everything that still comes, until the end of the stream."""
+        deadline = time.monotonic() + scaled(60)
+        try:
+            while self._more(deadline, "end of stream"):
+                self.buffer = b""
+        except ConnectionResetError:
+            pass
+
     def expect_eof(self, timeout=10):
         """The client ends the TCP connection (FIN or RST); no byte comes before."""
         deadline = time.monotonic() + scaled(timeout)
