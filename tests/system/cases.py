@@ -110,9 +110,9 @@ class Bench:
         control.close()
         return control.answer
 
-    def case(self, *scripts, unix=False, peer_args=None, **options):
+    def case(self, *scripts, unix=False, peer_args=None, framing="json", **options):
         self.count += 1
-        case = Case(self, f"c{self.count}", scripts, unix, peer_args or {}, options)
+        case = Case(self, f"c{self.count}", scripts, unix, peer_args or {}, options, framing)
         self.cases.append(case)
         return case
 
@@ -148,10 +148,11 @@ class Case:
     """A server with its scripts, and a connection to it.  options: keys of the configuration with _
     instead of -; None takes one of the usual ones away; a list is a key that is repeated."""
 
-    def __init__(self, bench, name, scripts, unix, peer_args, options):
+    def __init__(self, bench, name, scripts, unix, peer_args, options, framing):
         self.bench, self.daemon, self.name = bench, bench.daemon, name
         if unix:
             peer_args = {**peer_args, "path": f"{bench.home}/{name}"}
+        self.framing = framing
         self.controls = []
         self.peer = Peer(*scripts, **peer_args)
         try:
@@ -170,7 +171,7 @@ class Case:
         keys = {k: v if isinstance(v, list) else [str(v).replace("{port}", str(self.peer.port))]
                 for k, v in keys.items() if v is not None}
         self._hold("open", name=self.name, url=url, own=True, options=keys)
-        self.stream = self._hold("cat", name=self.name, framing="json", finish=False,
+        self.stream = self._hold("cat", name=self.name, framing=self.framing, finish=False,
                                  **{"from": "oldest"}).stream
 
     def _hold(self, verb, **members):
@@ -189,7 +190,12 @@ class Case:
     # --- what is delivered and sent
 
     def record(self, timeout=10):
-        """The next record: ("text", bytes), ("binary", bytes), ("open",) or ("close", code)."""
+        """The next record: ("text", bytes), ("binary", bytes), ("open",) or ("close", code); the last two
+        only with the framing `json`, the other is `length`."""
+        if self.framing == "length":
+            size = int.from_bytes(self.stream.exactly(4, timeout), "big")
+            kind = "binary" if size >> 31 else "text"
+            return kind, self.stream.exactly(size & (1 << 31) - 1, timeout)
         record = json.loads(self.stream.record(timeout))
         if record["type"] == "text":
             return T(record["data"])
