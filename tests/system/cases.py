@@ -205,6 +205,10 @@ class Case:
             return "close", record.get("code")
         return (record["type"],)
 
+    def client(self, framing="line"):
+        """One more reader and writer, from now on."""
+        return self._hold("cat", name=self.name, framing=framing, finish=False).stream
+
     def message(self, timeout=10):
         while True:
             record = self.record(timeout)
