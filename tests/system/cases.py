@@ -20,7 +20,7 @@ import pytest
 
 import peer as p
 from harness import SANITIZER_REPORTS, Daemon, Stream, Timeout, eventually, scaled
-from peer import CLOSE, PONG, TEXT, Peer
+from peer import CLOSE, PONG, TEXT, Connection, Peer
 
 HOW = ("once", "drip", "head", "deflate")
 PLAIN_HOW = ("once", "drip", "head")  # for cases about reserved bits
@@ -110,8 +110,11 @@ class Bench:
         control.close()
         return control.answer
 
-    def case(self, *scripts, unix=False, peer_args=None, framing="json", **options):
+    def case(self, *scripts, unix=False, peer_args=None, framing="json", repeat=False, **options):
+        """See Case.  repeat: the last script serves all further connections; else there is none."""
         self.count += 1
+        if not repeat:
+            scripts += (Connection.stall,)
         case = Case(self, f"c{self.count}", scripts, unix, peer_args or {}, options, framing)
         self.cases.append(case)
         return case
@@ -183,6 +186,7 @@ class Case:
         return control
 
     def close(self):
+        self.peer.over.set()  # what a script that still runs sees of this is no failure
         for control in reversed(self.controls):
             control.close()
         self.peer.stop()

@@ -257,7 +257,7 @@ def test_r03_flapping_server(bench, how):
         if how == "close":
             c.send(close_frame(1001))
             c.close_payload()
-    cases = [bench.case(script, reconnect_delay="100ms", reconnect_max="60s") for _ in range(30)]
+    cases = [bench.case(script, repeat=True) for _ in range(30)]
     eventually(lambda: all(len(delays(case)) >= 4 for case in cases), 20)
     for number in range(4):
         bound = 0.1 * 2 ** number
@@ -272,7 +272,7 @@ def test_r05_closed_with_1000_again_and_again(bench):
         up(c)
         c.send(close_frame(1000))
         c.close_payload()
-    case = bench.case(script)
+    case = bench.case(script, repeat=True)
     case.ended(3)
     assert delays(case)[2] >= 60 and max(delays(case)[:2]) < 1
 
