@@ -1,10 +1,13 @@
 """Fixtures: a short private directory, the daemon, and the servers."""
 
+import collections
 import pathlib
+import re
 import tempfile
 
 import pytest
 
+import cases
 import harness
 import peer as peer_module
 import servers
@@ -38,6 +41,24 @@ def pytest_runtest_makereport(item, call):
         item.has_failed = True
         for daemon in getattr(item, "daemons", []):
             report.sections.append(("daemon's log (end)", daemon.log[-5000:]))
+
+
+CASE = re.compile(r"test_([a-z])(\d\d)_")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many of the numbered cases ran, by letter, and with how many inputs."""
+    numbers, inputs = collections.defaultdict(set), collections.Counter()
+    for outcome in ("passed", "failed", "xfailed", "xpassed"):
+        for report in terminalreporter.getreports(outcome):
+            match = CASE.search(report.nodeid)
+            if match:
+                numbers[match[1].upper()].add(match[2])
+                inputs[match[1].upper()] += 1
+    if numbers:
+        each = ", ".join(f"{k} {len(numbers[k])} ({inputs[k]})" for k in sorted(numbers))
+        terminalreporter.write_line(f"cases (and their inputs): {each}; in all "
+                                    f"{sum(map(len, numbers.values()))} ({sum(inputs.values())})")
 
 
 @pytest.fixture
@@ -112,6 +133,24 @@ def peer():
         one.stop()
     for one in made:
         one.check()
+
+
+@pytest.fixture(scope="module")
+def module_bench():
+    path = pathlib.Path(tempfile.mkdtemp(prefix="wsp-"))
+    bench = cases.Bench(path)
+    yield bench
+    bench.daemon.cleanup()
+    harness.remove_tree(path)
+
+
+@pytest.fixture
+def bench(request, module_bench):
+    """One daemon for all cases of a file (cases.py).  What a script asserts is asserted when the test
+    ends, and that the daemon lives."""
+    request.node.daemons = [module_bench.daemon]
+    yield module_bench
+    module_bench.end_of_test()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ A script's failed expectation fails the test (Peer.check(), called by the fixtur
 library only."""
 
 import base64
+import fcntl
 import hashlib
 import os
 import socket
@@ -21,6 +22,7 @@ import traceback
 from harness import Timeout, scaled
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+UNREAD = 0x5411  # SIOCOUTQ
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -64,7 +66,8 @@ class Connection:
         self.fields = []      # (name in lower case, value)
         self.refused = None   # what the TLS handshake came to
         sock.settimeout(0.1)  # so that a stopped peer's scripts end
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def secure(self, context):
         """The TLS handshake; false if the client did not want it to succeed.  Its last words are
@@ -105,6 +108,8 @@ class Connection:
                 continue
             if data:
                 self.buffer += data
+            elif self.peer.over.is_set():
+                raise Over
             return len(data)
 
     def _take(self, size, deadline, what):
@@ -115,12 +120,18 @@ class Connection:
         return data
 
     def send(self, data, drip=None, every=0.0):
-        """All at once, or DRIP bytes every EVERY seconds.  A peer that left early is no fault here:
-        the expectations that follow judge it."""
+        """All at once, or DRIP bytes every EVERY seconds; on a Unix socket each piece waits until the
+        one before was read.  A peer that left early is no fault here: the expectations that follow
+        judge it."""
         pieces = [data] if not drip else [data[i:i + drip] for i in range(0, len(data), drip)]
+        self.send_pieces(pieces, every)
+
+    def send_pieces(self, pieces, every=0.0):
         for i, piece in enumerate(pieces):
             if i and every:
                 self.wait(every)
+            if i and self.sock.family == socket.AF_UNIX:
+                self._wait_read()
             while piece:
                 if self.peer.over.is_set():
                     raise Over
@@ -130,6 +141,21 @@ class Connection:
                     continue
                 except (BrokenPipeError, ConnectionResetError):
                     return
+
+    def _wait_read(self):
+        """Until the other end has read all that was sent.  No event tells it."""
+        deadline = time.monotonic() + scaled(5)
+        spins = 0
+        while struct.unpack("i", fcntl.ioctl(self.sock, UNREAD, b"\0" * 4))[0]:
+            if self.peer.over.is_set():
+                raise Over
+            if time.monotonic() > deadline:
+                raise Timeout("what was sent is not read")
+            spins += 1
+            if spins > 100:
+                time.sleep(0.0005)
+            else:
+                os.sched_yield()
 
     def wait(self, seconds):
         """Let time pass (a pace of sending, not a way to await something)."""
@@ -215,6 +241,31 @@ class Connection:
         assert got == code, f"want Close {code}, got {got} {data[2:]!r}"
         return data[2:].decode()
 
+    def frames_until(self, opcode, payload, timeout=10):
+        """All that comes before a certain frame."""
+        frames = []
+        while True:
+            got, data, _, _ = self.read_frame(timeout)
+            if (got, data) == (opcode, payload):
+                return frames
+            frames.append((got, data))
+
+    def close_payload(self, timeout=10):
+        """The payload of the Close that comes, whatever comes before."""
+        while True:
+            opcode, data, _, _ = self.read_frame(timeout)
+            if opcode == CLOSE:
+                return data
+
+    def swallow(self):
+        """Everything that still comes, until the end of the stream."""
+        deadline = time.monotonic() + scaled(60)
+        try:
+            while self._more(deadline, "end of stream"):
+                self.buffer = b""
+        except ConnectionResetError:
+            pass
+
     def expect_eof(self, timeout=10):
         """The client ends the TCP connection (FIN or RST); no byte comes before."""
         deadline = time.monotonic() + scaled(timeout)
@@ -223,6 +274,20 @@ class Connection:
         except ConnectionResetError:
             return
         assert not got, f"want the end of stream, got {self.buffer[:100]!r}"
+
+    def frames_to_end(self, timeout=10):
+        """All frames up to the end of the stream: [(opcode, payload)]."""
+        deadline = time.monotonic() + scaled(timeout)
+        frames = []
+        while True:
+            try:
+                if not self.buffer and not self._more(deadline, "end of stream"):
+                    return frames
+            except ConnectionResetError:
+                return frames
+            opcode, data, fin, rsv = self.read_frame(timeout)
+            assert fin == 1 and rsv == 0
+            frames.append((opcode, data))
 
     def expect_silence(self, seconds=0.3):
         assert not self.buffer, f"{self.buffer[:100]!r}"
@@ -266,7 +331,8 @@ class Peer:
     """Listens; the n-th connection is served by the n-th script, further ones by the last.  With
     TLS (an SSLContext) a script begins behind the handshake; it does not begin where that fails."""
 
-    def __init__(self, *scripts, backlog=16, receive_buffer=None, tls=None):
+    def __init__(self, *scripts, backlog=16, receive_buffer=None, tls=None, path=None):
+        """path: listen on this Unix socket instead of a port."""
         self.scripts = scripts
         self.tls = tls
         self.over = threading.Event()
@@ -275,15 +341,17 @@ class Peer:
         self.finished = []
         self.changed = threading.Condition()
         self.threads = []
-        self.listener = socket.socket()
+        self.listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if receive_buffer:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.listener.bind(("127.0.0.1", 0))
+        self.listener.bind(path or ("127.0.0.1", 0))
         self.listener.listen(backlog)
         self.listener.settimeout(0.1)
-        self.port = self.listener.getsockname()[1]
+        self.port = None if path else self.listener.getsockname()[1]
         self.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{self.port}/"
+        if path:
+            self.url = f"ws+unix:{path}:/"
         self._thread(self._accept)
 
     def _thread(self, target, *args):
@@ -297,6 +365,9 @@ class Peer:
                 sock, _ = self.listener.accept()
             except socket.timeout:
                 continue
+            if self.over.is_set():
+                sock.close()
+                return
             connection = Connection(sock, self)
             with self.changed:
                 number = len(self.connections)
@@ -335,12 +406,22 @@ class Peer:
 
     def stop(self):
         self.over.set()
+        with self.changed:
+            sockets = [c.sock for c in self.connections]
+        for sock in sockets:  # wakes whoever waits there
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        with socket.socket(self.listener.family) as waker:
+            waker.connect(self.listener.getsockname())
         for thread in self.threads:
             thread.join(5)
         self.listener.close()
 
     def check(self):
-        assert not self.failures, "\n".join(self.failures)
+        failures, self.failures = self.failures, []
+        assert not failures, "\n".join(failures)
 
 
 def random_mask():

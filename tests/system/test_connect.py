@@ -149,7 +149,7 @@ def test_queue_before_the_first_connection(daemon):
         server.stop()
 
 
-def test_on_open_comes_first_at_each_open(daemon):
+def test_r10_on_open_comes_first_at_each_open(daemon):
     """`on-open`: "list of messages sent first at each open, before anything queued"."""
     port = free_port()
     daemon.start(section("a", f"ws://127.0.0.1:{port}/", 'on-open = {"op":"hello"}',
@@ -219,7 +219,7 @@ def test_ping_keeps_alive_and_answers(daemon, make_server):
     assert len(server.sessions) == 1 and daemon.status("a")["state"] == "open"
 
 
-def test_dead_peer_is_found(daemon, node_echo):
+def test_s11_dead_peer_is_found(daemon, node_echo):
     """A server that is stopped (SIGSTOP) is found dead by `ping-timeout`, idle or with data in
     flight, and connected again when it is back."""
     daemon.start(section("a", node_echo.url, "ping-interval = 200ms", "ping-timeout = 500ms",

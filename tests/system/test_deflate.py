@@ -1,17 +1,15 @@
-"""permessage-deflate (RFC 7692) against servers that others wrote, and against one that lies.  The
-messages themselves, byte by byte, are judged in tests/unit/test-deflate.c and test-ws.c."""
+"""permessage-deflate (RFC 7692) against servers that others wrote.  One that lies: test_cases_deflate.py;
+the messages themselves, byte by byte: tests/unit/test-deflate.c and test-ws.c."""
 
-import os
 import random
 import threading
-import zlib
 
 import pytest
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 import servers
-from harness import FAST, KIB, MEMORY_IS_REAL, MIB, eventually, scaled, section
-from peer import BINARY, CONTINUATION, PING, TEXT, make_frame
+from harness import FAST, KIB, MIB, eventually, scaled, section
+from peer import TEXT
 
 NAME = "permessage-deflate"
 RSV1 = 4
@@ -128,14 +126,29 @@ def test_node_ws(daemon, make_server, options, compress):
     echo_everything(daemon)
 
 
-def test_nginx_between(daemon, make_server, pki):
-    """nginx passes the extension on."""
-    node = make_server(servers.NodeEcho, deflate={"threshold": 0})
-    nginx = make_server(servers.Nginx, node.port, pki)
+@pytest.mark.parametrize("negotiation", NEGOTIATIONS)
+def test_python_websockets_behind_nginx(daemon, make_server, pki, negotiation):
+    """nginx passes on what was agreed, each of the negotiations, and every byte."""
+    options, answer = NEGOTIATIONS[negotiation]
+    counted = Counted(**options)
+    server = make_server(servers.PyServer, echo=True, keep=False, extensions=[counted])
+    behind_nginx(daemon, make_server, pki, server, answer)
+    assert counted.sent > 600 and counted.received > 400
+
+
+@pytest.mark.parametrize("options", NODE)
+def test_node_ws_behind_nginx(daemon, make_server, pki, options):
+    """... and with node's ws behind it."""
+    settings, answer = NODE[options]
+    behind_nginx(daemon, make_server, pki, make_server(servers.NodeEcho, deflate=settings), answer)
+
+
+def behind_nginx(daemon, make_server, pki, server, answer):
+    nginx = make_server(servers.Nginx, server.port, pki)
     daemon.start(section("a", nginx.wss(), f"cacert = {pki.cert('ca')}", "framing = length",
                          "compress = both"))
     daemon.wait_open("a")
-    assert daemon.status("a")["compression"] == NAME
+    assert daemon.status("a")["compression"] == NAME + answer
     echo_everything(daemon)
 
 
@@ -155,13 +168,6 @@ def test_reload(daemon, make_server):
             for _ in range(2):
                 daemon.put("a", f"{compress} " * 100)
                 assert out.line() == f"{compress} " * 100
-
-
-# --- a server that is scripted ------------------------------------------------------------------
-
-
-def extensions(value):
-    return f"Sec-WebSocket-Extensions: {value}"
 
 
 @pytest.mark.parametrize("compress, offer", (
@@ -185,157 +191,3 @@ def test_offer(daemon, peer, compress, offer):
     assert daemon.status("a")["compression"] == "none"
     daemon.put("a", "x" * 1000)
     server.wait_finished()
-
-
-GOOD = ("", "; server_no_context_takeover", "; client_no_context_takeover",
-        "; server_no_context_takeover; client_no_context_takeover",
-        *(f"; server_max_window_bits={n}" for n in range(8, 16)),
-        *(f"; client_max_window_bits={n}" for n in range(8, 16)),
-        '; server_max_window_bits="10"', " ;  server_no_context_takeover")
-
-
-def test_good_answers(daemon, peer):
-    """D01 to D05, D10: every legal answer is taken, and then used both ways."""
-    text = "a text that repeats, repeats, repeats, repeats; " * 20 + "end"
-
-    def script(answer):
-        def run(c):
-            c.good(extensions(NAME + answer))
-            c.frame(TEXT, HELLO, rsv=RSV1)
-            opcode, data, fin, rsv = c.read_frame()
-            while opcode == PING:
-                opcode, data, fin, rsv = c.read_frame()
-            assert (opcode, fin) == (TEXT, 1), answer
-            if "client_max_window_bits=8" in answer:
-                assert rsv == 0
-            else:
-                assert rsv == RSV1, answer
-                bits = answer.partition("client_max_window_bits=")[2] or "15"
-                data = zlib.decompressobj(-int(bits)).decompress(data + b"\0\0\xff\xff")
-            assert data == text.encode()
-            c.half_close()  # a Close so early, so often, would be tried again slowly
-            c.expect_eof()
-        return run
-    server = peer(*map(script, GOOD))
-    daemon.start(section("a", server.url, "compress = both", f"on-open = {text}", *FAST))
-    server.wait_finished(len(GOOD), 40)
-    with daemon.open_out("a") as out:
-        assert out.lines(len(GOOD)) == ["Hello"] * len(GOOD)
-
-
-BAD = ("; client_max_window_bits",
-       *(f"; server_max_window_bits={n}" for n in ("7", "16", "010", "+9", "9.0", "")),
-       "; server_max_window_bits",
-       "; server_max_window_bits=10; server_max_window_bits=10",
-       "; server_no_context_takeover; server_no_context_takeover",
-       "; unknown", "; server_no_context_takeover=1", ", permessage-deflate",
-       ", x-webkit-deflate-frame")
-
-
-@pytest.mark.parametrize("answer", [NAME + x for x in BAD] + ["permessage-bzip2",
-                                                             "Permessage-Deflate"])
-def test_bad_answers(daemon, peer, answer):
-    """D06 to D09: the handshake fails, and says why; nothing is sent or delivered.  D10: a name in
-    another case is not what was offered either."""
-    def script(c):
-        c.read_head()
-        c.send(c.good_head(extensions(answer)) + make_frame(TEXT, HELLO, rsv=RSV1))
-        c.expect_eof()
-    server = peer(script)
-    daemon.start(section("a", server.url, "on-open = must not be sent", *FAST))
-    server.wait_finished()
-    status = daemon.wait_state("a", "waiting", "failed")
-    assert status["received"]["messages"] == 0
-    assert "handshake is wrong" in status["cause"]
-
-
-@pytest.mark.parametrize("drip", (None, 1, 3))
-def test_mixed(daemon, peer, drip):
-    """D11 to D22 in one connection: compressed, plain, fragments, pings between, BFINAL, empty."""
-    frames = (
-        make_frame(TEXT, HELLO, rsv=RSV1) + make_frame(TEXT, b"\xf2\0\x11\0\0", rsv=RSV1) +
-        make_frame(TEXT, "plain") +
-        make_frame(TEXT, HELLO[:3], fin=0, rsv=RSV1) + make_frame(PING, HELLO) +
-        make_frame(CONTINUATION, b"", fin=0) + make_frame(CONTINUATION, HELLO[3:]) +
-        make_frame(TEXT, b"", rsv=RSV1) + make_frame(TEXT, b"\0", rsv=RSV1) +
-        make_frame(TEXT, bytes.fromhex("f348cdc9c9070000"), rsv=RSV1) +
-        make_frame(TEXT, b"\xf2\0\x11\0\0", rsv=RSV1))
-
-    def script(c):
-        c.good(extensions(NAME))
-        c.send(frames, drip)
-        assert c.expect_frame(10) == HELLO
-        c.stall()
-    server = peer(script)
-    daemon.start(section("a", server.url))
-    with daemon.open_out("a") as out:
-        assert out.lines(8) == ["Hello", "Hello", "plain", "Hello", "", "", "Hello", "Hello"]
-
-
-@pytest.mark.parametrize("fragments", (1, 20))
-def test_bomb(daemon, peer, fragments):
-    """D30: 200 KiB that stand for 200 MiB are refused with 1009, and cost no more than the limit.
-    What fits, to the byte, is delivered (D39), even when it was longer on the wire."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    bomb = packer.compress(bytes(200 * MIB)) + packer.flush(zlib.Z_SYNC_FLUSH)[:-4]
-    noise = os.urandom(MIB)
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    fits = packer.compress(noise) + packer.flush(zlib.Z_SYNC_FLUSH)[:-4]
-    assert len(bomb) < 220 * KIB and len(fits) > MIB
-
-    def send(c, data):
-        size = len(data) // fragments + 1
-        pieces = [data[i:i + size] for i in range(0, len(data), size)]
-        for i, piece in enumerate(pieces):
-            c.frame(CONTINUATION if i else BINARY, piece, fin=int(i == len(pieces) - 1),
-                    rsv=0 if i else RSV1)
-
-    def script(c):
-        c.good(extensions(NAME))
-        send(c, fits)
-        c.expect_frame(TEXT, "go on")
-        send(c, bomb)
-        c.expect_close(1009)
-        c.expect_eof()
-    server = peer(script)
-    daemon.start(section("a", server.url, "max-message = 1M", "framing = length",
-                         "reconnect = never"))
-    with daemon.open_out("a") as out:
-        assert out.exactly(4 + MIB) == record(noise)
-    before = daemon.rss()
-    with daemon.open_in("a") as stream:
-        stream.write(record("go on"))
-    server.wait_finished()
-    assert "1048576" in daemon.wait_state("a", "closed", "failed")["cause"]
-    if MEMORY_IS_REAL:
-        assert daemon.rss() - before < 3 * MIB
-
-
-@pytest.mark.parametrize("frame, code", (
-    (make_frame(TEXT, b"\xff" * 5, rsv=RSV1), 1007),
-    (make_frame(TEXT, HELLO[:3], rsv=RSV1), 1007),
-    (make_frame(TEXT, b"\xf2\0\x11\0\0", rsv=RSV1), 1007),
-    (make_frame(TEXT, HELLO + b"\xaa\xbb", rsv=RSV1), 1007),
-    (make_frame(TEXT, bytes.fromhex("000100feffff00"), rsv=RSV1), 1007),
-    (make_frame(PING, b"x", rsv=RSV1), 1002),
-    (make_frame(TEXT, b"x", rsv=2), 1002),
-    (make_frame(TEXT, HELLO[:3], fin=0, rsv=RSV1) + make_frame(0, HELLO[3:], rsv=RSV1), 1002),
-), ids=("garbage", "cut", "refers to nothing", "more behind", "not UTF-8", "ping", "RSV2",
-        "continuation"))
-def test_broken_messages(daemon, peer, frame, code):
-    """D23 to D28, D37: closed with the code for it, nothing of it delivered; then it works again."""
-    def bad(c):
-        c.good(extensions(NAME))
-        c.send(frame)
-        c.expect_close(code)
-        c.expect_eof()
-
-    def good(c):
-        c.good(extensions(NAME))
-        c.frame(TEXT, HELLO, rsv=RSV1)
-        c.stall()
-    server = peer(bad, good)
-    daemon.start(section("a", server.url, "reconnect-delay = 100ms", "reconnect-max = 100ms"))
-    with daemon.open_out("a") as out:
-        assert out.line(20) == "Hello"
-    assert daemon.status("a")["received"]["messages"] == 1

@@ -68,7 +68,7 @@ def flood_at_the_pace_of(reader, session, count, step):
             assert number(reader.line()) == i
 
 
-def test_flood_while_nobody_reads(daemon, make_server):
+def test_m03_flood_while_nobody_reads(daemon, make_server):
     """"RSS bounded near keep, losses counted when overflow=drop": nobody reads `out`, 64 MiB come, 4 MiB
     are kept; another reader gets all, pings are answered, and who comes late is told exactly how many
     he missed."""
@@ -95,7 +95,7 @@ def test_flood_while_nobody_reads(daemon, make_server):
     assert len(server.sessions) == 1
 
 
-def test_slow_sock_client_is_told(daemon, server):
+def test_m03_slow_sock_client_is_told(daemon, server):
     """A sock client that falls more than `keep` behind jumps ahead and is counted; the others are
     not concerned."""
     count = 2000
@@ -111,7 +111,7 @@ def test_slow_sock_client_is_told(daemon, server):
         assert daemon.status("a")["dropped"]["messages"] == missing
 
 
-def test_overflow_block_loses_nothing(daemon, server):
+def test_m03_overflow_block_loses_nothing(daemon, server):
     """"`block` (stop reading the WebSocket until it catches up)": the server is held back, memory is
     bounded, and the slow reader gets everything."""
     count = 4096
@@ -137,7 +137,7 @@ def test_overflow_block_loses_nothing(daemon, server):
     assert status["dropped"]["messages"] == 0 and status["state"] == "open"
 
 
-def test_server_stops_reading(daemon, server):
+def test_m04_server_stops_reading(daemon, server):
     """"a server that stops reading": writers block at `queue`, memory is bounded, other connections and
     this one's receiving go on; when it reads again everything arrives, in order."""
     daemon.start(section("a", server.url, "ping-interval = 0", "queue = 1M")
@@ -237,7 +237,7 @@ def test_memory_is_shared_by_all(daemon, server):
     rss.grew_less_than(24 * MIB)
 
 
-def test_one_flood_does_not_starve_the_others(daemon, server, make_server):
+def test_m05_one_flood_does_not_starve_the_others(daemon, server, make_server):
     """A connection under flood and a quiet one: the quiet one's messages pass all the while."""
     flooder = make_server(servers.PyServer)
     daemon.start(section("loud", flooder.url, "keep = 1M") + section("a", server.url))

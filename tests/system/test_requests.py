@@ -224,7 +224,7 @@ def test_in_is_answered_by_out(daemon, rpc):
     assert rpc.ids == ["1"]
 
 
-def test_late_and_repeated_replies_are_dropped(daemon, server):
+def test_r11_late_and_repeated_replies_are_dropped(daemon, server):
     daemon.start(section("a", server.url, "id = /id", "request-timeout = 0.2s"))
     daemon.wait_open("a")
     session = server.session()
@@ -436,7 +436,7 @@ def test_json_framing_tells_of_the_loss_itself(daemon, server):
 
 
 @pytest.mark.timeout(60)
-def test_server_killed_in_the_middle(daemon, make_server):
+def test_r09_server_killed_in_the_middle(daemon, make_server):
     """Every open request ends with 1 and the cause; none hangs."""
     rpc = make_server(RpcServer, wild=False)
     daemon.start(section("a", rpc.url, "id = /id", *FAST))

@@ -13,7 +13,7 @@ ROUNDS = int(os.environ.get("WSPIPE_ROUNDS", "200"))
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ("verb", "abort"))
-def test_reconnects_leave_nothing_behind(daemon, server, how):
+def test_r16_reconnects_leave_nothing_behind(daemon, server, how):
     """"no descriptor or memory growth over ... reconnects", each with traffic both ways."""
     daemon.start(section("a", server.url, "reconnect-delay = 100ms", "reconnect-max = 100ms"))
     rounds = ROUNDS if how == "verb" else ROUNDS // 4
