@@ -13,7 +13,9 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "conn/turns.h"
 #include "endpoint/arrivals.h"
+#include "net/links.h"
 #include "service/instance.h"
 #include "service/systemd.h"
 
@@ -37,6 +39,8 @@ struct service {
 	struct config *config; /* what is left of the snapshot: [daemon] */
 	struct records_pool pool;
 	struct arrivals *arrivals;
+	struct turns *turns;
+	struct links *links; /* NULL: there is no netlink here */
 	struct channel **channel; /* in order of names */
 	size_t channels, room;
 	struct event *signal[SIGNALS];
@@ -216,6 +220,8 @@ static int channel_new(struct channel **ret, struct service *service, struct sec
 	r = conn_new(&channel->conn, section->name, &section->conn, &service->pool);
 	if (r == 0)
 		r = insert_channel(service, channel);
+	if (r == 0)
+		conn_use_turns(channel->conn, service->turns);
 	if (r == 0)
 		persist(channel);
 	if (r == 0)
@@ -432,6 +438,34 @@ static int watch_signals(struct service *service)
 	return 0;
 }
 
+/* --- the machine and its network ------------------------------------------------------------ */
+
+static void service_network_changed(void *owner)
+{
+	struct service *service = owner;
+
+	for (size_t i = 0; i < service->channels; i++)
+		conn_network_changed(service->channel[i]->conn);
+}
+
+static void service_resumed(void *owner, uint64_t slept_ms)
+{
+	struct service *service = owner;
+
+	log_info(NULL, "the machine has slept for %" PRIu64 " s", slept_ms / 1000);
+	for (size_t i = 0; i < service->channels; i++)
+		conn_resumed(service->channel[i]->conn);
+}
+
+static void watch_network(struct service *service)
+{
+	int r = links_new(&service->links, service_network_changed, service);
+
+	if (r < 0)
+		log_info(NULL, "changes of the network are not noticed (netlink: %s)", strerror(-r));
+	loop_on_resume(service_resumed, service);
+}
+
 int service_new(struct service **ret, const struct service_options *options, struct config *config)
 {
 	struct service *service = calloc(1, sizeof(*service));
@@ -447,6 +481,8 @@ int service_new(struct service **ret, const struct service_options *options, str
 	records_pool_init(&service->pool, config->daemon.memory_bytes);
 	r = arrivals_new(&service->arrivals);
 	if (r == 0)
+		r = turns_new(&service->turns);
+	if (r == 0)
 		r = watch_signals(service);
 	if (r == 0)
 		r = systemd_watchdog_start();
@@ -457,6 +493,7 @@ int service_new(struct service **ret, const struct service_options *options, str
 		service_free(service);
 		return r;
 	}
+	watch_network(service);
 	apply(service, config);
 	if (options->on_demand)
 		timer_set(&service->grace, GRACE_MS);
@@ -478,6 +515,9 @@ struct service *service_free(struct service *service)
 	systemd_watchdog_stop();
 	timer_done(&service->grace);
 	later_cancel(&service->look);
+	loop_on_resume(NULL, NULL);
+	service->links = links_free(service->links);
+	service->turns = turns_free(service->turns);
 	service->arrivals = arrivals_free(service->arrivals);
 	config_free(service->config);
 	free(service);

@@ -28,6 +28,7 @@ struct ws {
 	} sent[MESSAGES_MAX];
 	size_t n_sent, n_got;
 	bool paused, ping_outstanding;
+	const char *location;
 	uint64_t silence_ms, ping_mark;
 	unsigned pings, flushes;
 	uint16_t code, peer_code;
@@ -243,6 +244,12 @@ void fake_ws_refused(struct ws *ws, int http_status, uint32_t retry_after_ms)
 	ws->cause.retry_after_ms = retry_after_ms;
 }
 
+void fake_ws_redirect(struct ws *ws, int http_status, const char *location)
+{
+	ws->location = location;
+	fake_ws_end(ws, CAUSE_HTTP, http_status, 0, "");
+}
+
 void fake_ws_set_silence(struct ws *ws, uint64_t ms)
 {
 	ws->silence_ms = ms;
@@ -344,6 +351,16 @@ unsigned fake_ws_pings(const struct ws *ws)
 unsigned fake_ws_flushes(const struct ws *ws)
 {
 	return ws->flushes;
+}
+
+void ws_forgive_silence(struct ws *ws)
+{
+	ws->silence_ms = 0;
+}
+
+const char *ws_location(const struct ws *ws)
+{
+	return ws->location;
 }
 
 const char *ws_subprotocol(const struct ws *ws)

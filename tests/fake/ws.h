@@ -32,6 +32,7 @@ void fake_ws_pong(struct ws *ws, uint32_t rtt_us);
 void fake_ws_end(struct ws *ws, enum cause_class class, int code, uint16_t peer_code,
 		 const char *reason);
 void fake_ws_refused(struct ws *ws, int http_status, uint32_t retry_after_ms);
+void fake_ws_redirect(struct ws *ws, int http_status, const char *location);
 void fake_ws_set_silence(struct ws *ws, uint64_t ms);
 
 /* What it has received, over all connections, whole messages in order. */
