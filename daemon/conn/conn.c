@@ -27,10 +27,9 @@
 #include "codec/frame.h"
 #include "conn/durable.h"
 #include "conn/losses.h"
-#include "conn/redirect.h"
+#include "conn/reach.h"
 #include "conn/retry.h"
 #include "conn/sender.h"
-#include "conn/turns.h"
 
 enum {
 	SETTLE_QUIET_MS = 250,
@@ -70,11 +69,8 @@ struct conn {
 	uint64_t progress; /* ws_written() when the close timer was last set */
 
 	struct credentials *credentials; /* of this attempt and session, where the options have some */
-	struct turns *turns;       /* of all conns; or NULL */
-	struct turn turn;          /* held from the dial to the end of the handshake */
-	uint64_t left_ms;          /* of connect-timeout when the turn comes */
-	struct redirect *redirect; /* where the server has sent this attempt, or NULL */
-	struct dial *dial;
+	struct reach reach;
+	uint64_t left_ms; /* of connect-timeout, when `reach` comes to its turn */
 	struct ws *ws;
 	struct spool *spool;
 	struct sender sender;
@@ -164,7 +160,7 @@ static void conn_ws_opened(void *owner)
 	conn->peer_code = 0;
 	set_peer_reason(conn, "");
 	conn->open_since_ms = loop_now_ms();
-	turn_leave(&conn->turn);
+	reach_arrived(&conn->reach);
 	credentials_forget_request(conn->credentials);
 	sender_link_up(&conn->sender, conn->ws, conn->credentials);
 	conn_enter(conn, CONN_OPEN);
@@ -253,37 +249,27 @@ static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
 		timer_set(&conn->timer, conn->options->ping_interval_ms);
 }
 
-/* The url that is asked now, and with what. */
-static const struct url *request_url(const struct conn *conn)
+/* What a wait for a turn leaves of connect-timeout. */
+static void note_time_left(struct conn *conn)
 {
-	return conn->redirect      ? &conn->redirect->url
-	       : conn->credentials ? credentials_url(conn->credentials)
-				   : &conn->url;
-}
+	uint64_t now_ms = loop_now_ms();
 
-static const struct ws_options *request_ws(const struct conn *conn)
-{
-	return conn->redirect      ? &conn->redirect->ws
-	       : conn->credentials ? credentials_ws(conn->credentials)
-				   : &conn->options->ws;
+	conn->left_ms = conn->timer.due_ms > now_ms ? conn->timer.due_ms - now_ms : 0;
 }
-
-static void start_dial(struct conn *conn);
 
 /* Done with the ws in any case.  False: the attempt ends with *cause, which may have changed. */
 static bool follow_redirect(struct conn *conn, struct cause *cause)
 {
-	bool redirected = conn->state == CONN_CONNECTING && conn->wanted == WANT_BY_POLICY &&
-			  redirect_is(cause);
-	int r = redirected ? redirect_follow(&conn->redirect, conn->options, request_url(conn),
-					     request_ws(conn), ws_location(conn->ws), cause)
-			   : -1;
+	bool follows = conn->state == CONN_CONNECTING && redirect_is(cause) &&
+		       reach_redirect(&conn->reach, ws_location(conn->ws), cause);
 
 	conn->ws = ws_free(conn->ws);
-	if (r < 0)
+	if (!follows)
 		return false;
-	log_info(conn->name, "redirected (HTTP %d) to %s", cause->code, conn->redirect->shown);
-	start_dial(conn);
+	log_info(conn->name, "redirected (HTTP %d) to %s", cause->code,
+		 reach_redirected_to(&conn->reach));
+	note_time_left(conn);
+	reach_go(&conn->reach);
 	return true;
 }
 
@@ -314,72 +300,47 @@ static const struct ws_events ws_events = {
 	.ended = conn_ws_ended,
 };
 
-static void conn_dial_connected(void *owner, struct transport *transport)
+static void conn_reach_begins(void *owner)
+{
+	struct conn *conn = owner;
+
+	timer_set(&conn->timer, conn->left_ms);
+	if (reach_url(&conn->reach)->tls && conn->options->dial.tls.insecure)
+		log_warning(conn->name, "the server's certificate is not verified (insecure = yes)");
+}
+
+static void conn_reach_connected(void *owner, struct transport *transport)
 {
 	struct conn *conn = owner;
 	struct cause cause;
-	int r;
+	int r = ws_start(&conn->ws, transport, reach_url(&conn->reach), reach_ws(&conn->reach),
+			 &ws_events, conn);
 
-	conn->dial = dial_free(conn->dial);
-	r = ws_start(&conn->ws, transport, request_url(conn), request_ws(conn), &ws_events, conn);
 	if (r == 0)
 		return;
 	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start the handshake: %s", strerror(-r));
 	conn_ended(conn, &cause);
 }
 
-static void conn_dial_failed(void *owner, const struct cause *cause)
+static void conn_reach_failed(void *owner, const struct cause *cause)
 {
-	struct conn *conn = owner;
-	struct cause kept = *cause; /* it belongs to the dial */
-
-	conn->dial = dial_free(conn->dial);
-	conn_ended(conn, &kept);
+	conn_ended(owner, cause);
 }
 
-static const struct dial_events dial_events = {
-	.connected = conn_dial_connected,
-	.failed = conn_dial_failed,
+static const struct reach_events reach_events = {
+	.begins = conn_reach_begins,
+	.connected = conn_reach_connected,
+	.failed = conn_reach_failed,
 };
 
-static const struct dial_options *request_dial(const struct conn *conn)
+static void start_reach(struct conn *conn)
 {
-	return conn->redirect ? &conn->redirect->dial : &conn->options->dial;
-}
+	struct credentials *credentials = conn->credentials;
 
-/* It is our turn: the clock of connect-timeout goes on. */
-static void conn_turn_come(void *owner)
-{
-	struct conn *conn = owner;
-	const struct dial_options *options = request_dial(conn);
-	struct cause cause;
-	int r;
-
-	timer_set(&conn->timer, conn->left_ms);
-	if (request_url(conn)->tls && options->tls.insecure)
-		log_warning(conn->name, "the server's certificate is not verified (insecure = yes)");
-	r = dial_start(&conn->dial, request_url(conn), options, &dial_events, conn);
-	if (r == 0)
-		return;
-	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start to connect: %s", strerror(-r));
-	conn_ended(conn, &cause);
-}
-
-/* While it waits for its turn the timer only bounds how long others wait for this one's first attempt. */
-static void start_dial(struct conn *conn)
-{
-	uint64_t now_ms = loop_now_ms();
-	struct cause cause;
-	int r;
-
-	conn->left_ms = conn->timer.due_ms > now_ms ? conn->timer.due_ms - now_ms : 0;
-	r = turn_take(&conn->turn, conn->turns, request_url(conn), request_dial(conn)->connect_to);
-	if (r == TURN_NOW) {
-		conn_turn_come(conn);
-	} else if (r < 0) {
-		cause_set(&cause, CAUSE_LOCAL, -r, "cannot wait for a turn: %s", strerror(-r));
-		conn_ended(conn, &cause);
-	}
+	note_time_left(conn);
+	reach_start(&conn->reach, conn->options,
+		    credentials ? credentials_url(credentials) : &conn->url,
+		    credentials ? credentials_ws(credentials) : &conn->options->ws);
 }
 
 static void conn_credentials_done(void *owner, const struct cause *cause)
@@ -387,7 +348,7 @@ static void conn_credentials_done(void *owner, const struct cause *cause)
 	struct cause kept;
 
 	if (!cause) {
-		start_dial(owner);
+		start_reach(owner);
 		return;
 	}
 	kept = *cause; /* it belongs to the credentials */
@@ -419,16 +380,14 @@ static void start_attempt(struct conn *conn)
 	if (credentials_needed(&conn->options->credentials))
 		start_credentials(conn);
 	else
-		start_dial(conn);
+		start_reach(conn);
 }
 
 /* All that an attempt has. */
 static void drop_attempt(struct conn *conn)
 {
-	turn_leave(&conn->turn);
-	conn->dial = dial_free(conn->dial);
+	reach_drop(&conn->reach);
 	conn->ws = ws_free(conn->ws);
-	conn->redirect = redirect_free(conn->redirect);
 	conn->credentials = credentials_free(conn->credentials);
 }
 
@@ -513,23 +472,23 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 
 static void give_up_connecting(struct conn *conn)
 {
+	const char *host, *step = reach_step(&conn->reach, &host);
 	struct cause cause;
 
-	if (turn_waits(&conn->turn)) {
+	if (reach_waits(&conn->reach)) {
 		conn->tried = true; /* it may take long, and the daemon's start does not wait for it */
 		loop_later(&conn->notify);
 		return;
 	}
 	cause_set(&cause, CAUSE_TIMEOUT, 0, "timed out after %" PRIu64 " ms while %s",
 		  conn->options->connect_timeout_ms,
-		  conn->dial ? dial_step(conn->dial)
+		  step	     ? step
 		  : conn->ws ? "waiting for the answer to the handshake"
 			     : "waiting for token-command");
 	if (conn->ws) {
 		ws_abort(conn->ws, &cause);
 		return;
 	}
-	conn->dial = dial_free(conn->dial);
 	conn_ended(conn, &cause);
 }
 
@@ -699,7 +658,7 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 		return -ENOMEM;
 	list_init(&conn->watches);
 	later_init(&conn->notify, conn_on_notify, conn);
-	turn_init(&conn->turn, conn_turn_come, conn);
+	reach_init(&conn->reach, &reach_events, conn);
 	conn->options = options;
 	conn->state = CONN_CLOSED;
 	conn->since_us = loop_wall_us();
@@ -815,7 +774,7 @@ const char *conn_persist_problem(const struct conn *conn)
 
 void conn_use_turns(struct conn *conn, struct turns *turns)
 {
-	conn->turns = turns;
+	conn->reach.turns = turns;
 }
 
 /* The attempts since the last good connection go on counting: a network that comes and goes does not
@@ -1014,20 +973,18 @@ struct ws *conn_ws(struct conn *conn)
 
 const char *conn_redirected_to(const struct conn *conn)
 {
-	return conn->redirect ? conn->redirect->shown : NULL;
+	return reach_redirected_to(&conn->reach);
 }
 
 void conn_describe_step(const struct conn *conn, char *text, size_t size)
 {
-	bool connecting = conn->state == CONN_CONNECTING, waits = turn_waits(&conn->turn);
+	const char *host, *step = reach_step(&conn->reach, &host);
 
-	snprintf(text, size, "%s%s",
-		 !connecting  ? ""
-		 : waits      ? "waiting for its turn to connect to "
-		 : conn->dial ? dial_step(conn->dial)
-		 : conn->ws   ? "waiting for the answer to the handshake"
-			      : "reading the credentials",
-		 connecting && waits ? turn_host_name(&conn->turn) : "");
+	if (conn->state != CONN_CONNECTING)
+		step = "";
+	else if (!step)
+		step = conn->ws ? "waiting for the answer to the handshake" : "reading the credentials";
+	snprintf(text, size, "%s%s", step, host);
 }
 
 uint64_t conn_retry_in_ms(const struct conn *conn)

@@ -9,6 +9,8 @@
 struct dial {
 	const struct dial_events *events;
 	void *owner;
+	const struct url *url;
+	const struct dial_options *options;
 };
 
 static struct dial *now;
@@ -20,6 +22,11 @@ void (*fake_dial_started)(struct dial *dial);
 struct dial *fake_dial_now(void)
 {
 	return now;
+}
+
+const struct url *fake_dial_url(const struct dial *dial)
+{
+	return dial->url;
 }
 
 unsigned fake_dial_starts(void)
@@ -38,8 +45,6 @@ int dial_start(struct dial **ret, const struct url *url, const struct dial_optio
 {
 	struct dial *dial;
 
-	(void)url;
-	(void)options;
 	starts++;
 	if (refusals > 0) {
 		refusals--;
@@ -52,6 +57,8 @@ int dial_start(struct dial **ret, const struct url *url, const struct dial_optio
 		return -ENOMEM;
 	dial->events = events;
 	dial->owner = owner;
+	dial->url = url;
+	dial->options = options;
 	*ret = now = dial;
 	if (fake_dial_started)
 		fake_dial_started(dial);

@@ -7,6 +7,7 @@
 
 /* The attempt that is under way, or NULL. */
 struct dial *fake_dial_now(void);
+const struct url *fake_dial_url(const struct dial *dial);
 unsigned fake_dial_starts(void); /* so far, in all */
 
 /* It ends so.  Called from a clean stack: a test, or a timer. */

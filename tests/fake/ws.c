@@ -29,6 +29,7 @@ struct ws {
 	size_t n_sent, n_got;
 	bool paused, ping_outstanding;
 	const char *location;
+	const struct url *url;
 	uint64_t silence_ms, ping_mark;
 	unsigned pings, flushes;
 	uint16_t code, peer_code;
@@ -53,6 +54,12 @@ struct transport *fake_ws_transport(void)
 struct ws *fake_ws_now(void)
 {
 	return now;
+}
+
+const struct url *fake_ws_url(const struct ws *ws, const struct ws_options **ret_options)
+{
+	*ret_options = ws->options;
+	return ws->url;
 }
 
 unsigned fake_ws_starts(void)
@@ -86,7 +93,6 @@ int ws_start(struct ws **ret, struct transport *transport, const struct url *url
 	struct ws *ws;
 	int r = start_error;
 
-	(void)url;
 	start_error = 0;
 	ws = r ? NULL : calloc(1, sizeof(*ws));
 	if (!ws) {
@@ -95,6 +101,7 @@ int ws_start(struct ws **ret, struct transport *transport, const struct url *url
 	}
 	assert(!now);
 	ws->transport = transport;
+	ws->url = url;
 	ws->options = options;
 	ws->events = events;
 	ws->owner = owner;

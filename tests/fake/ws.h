@@ -17,6 +17,7 @@ enum { FAKE_WS_HEAD = 6 };
 struct transport *fake_ws_transport(void); /* what a dial hands over */
 
 struct ws *fake_ws_now(void); /* or NULL */
+const struct url *fake_ws_url(const struct ws *ws, const struct ws_options **ret_options);
 unsigned fake_ws_starts(void);
 
 /* The next ws_start() returns this error. */
