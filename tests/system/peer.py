@@ -239,7 +239,7 @@ class Connection:
 class Peer:
     """Listens; the n-th connection is served by the n-th script, further ones by the last."""
 
-    def __init__(self, *scripts, backlog=16, receive_buffer=None):
+    def __init__(self, *scripts, backlog=16, receive_buffer=None, host="127.0.0.1", port=0):
         self.scripts = scripts
         self.over = threading.Event()
         self.failures = []
@@ -251,11 +251,11 @@ class Peer:
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if receive_buffer:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.listener.bind(("127.0.0.1", 0))
+        self.listener.bind((host, port))
         self.listener.listen(backlog)
         self.listener.settimeout(0.1)
         self.port = self.listener.getsockname()[1]
-        self.url = f"ws://127.0.0.1:{self.port}/"
+        self.url = f"ws://{host}:{self.port}/"
         self._thread(self._accept)
 
     def _thread(self, target, *args):
