@@ -1,0 +1,148 @@
+"""Many connections in one daemon: all open, what each costs, one wake-up for each event, and a stop within
+the close timeout.  WSPIPE_MANY says how many (default 300); tests/soak-many runs it with 10000."""
+
+import os
+import resource
+import select
+import subprocess
+import time
+
+import pytest
+
+from harness import BUILD, KIB, MEMORY_IS_REAL, eventually, scaled, section
+
+MANY = int(os.environ.get("WSPIPE_MANY", "300"))
+PEER = BUILD / "tests" / "bench" / "bench-peer"
+
+
+def raise_descriptor_limit(wanted):
+    """For us and all that we start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), max(hard, wanted)))
+    except (ValueError, PermissionError, OSError):
+        if hard < wanted:
+            pytest.skip(f"needs {wanted} descriptors, the limit is {hard}, and only root can raise it")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Server:
+    """tests/bench/peer.c, which echoes."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([PEER, "--echo"], stdin=subprocess.PIPE, text=True, bufsize=1,
+                                        stdout=subprocess.PIPE)
+        self.url = f"ws://127.0.0.1:{self.line('port')[0]}/"
+
+    def line(self, word, timeout=20):
+        assert select.select([self.process.stdout], [], [], scaled(timeout))[0], f"no {word} came"
+        first, *rest = self.process.stdout.readline().split()
+        assert first == word, (first, rest)
+        return [int(x) for x in rest]
+
+    def stats(self):
+        """Connections, and pings that it has seen."""
+        self.process.stdin.write("stats\n")
+        return self.line("stats")
+
+    def stop(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(scaled(20))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def many_server():
+    raise_descriptor_limit(3 * MANY + 1000)
+    server = Server()
+    yield server
+    server.stop()
+
+
+def config(server, count, *lines):
+    return "".join(section(f"c{i}", f"{server.url}{i}", "endpoints = status", "connect-timeout = 120s",
+                           *lines) for i in range(count))
+
+
+def settled(daemon):
+    before = daemon.wakeups()
+    time.sleep(0.3)
+    return daemon.wakeups() - before <= 1
+
+
+def say(what, *numbers):
+    print(f"{MANY} connections: {what}", *numbers)
+
+
+@pytest.mark.timeout(400)
+def test_many(daemon, many_server):
+    assert daemon.start(config(many_server, 1, "ping-interval = 0"))
+    daemon.wait_open("c0")
+    eventually(lambda: settled(daemon), 20, "one is quiet")
+    base, began = daemon.rss(), time.monotonic()
+    daemon.write_config(config(many_server, MANY, "ping-interval = 0"))
+    assert daemon.client("reload", timeout=120).code == 0
+    eventually(lambda: many_server.stats()[0] == MANY, 200, "all are open at the server")
+    say("open after", round(time.monotonic() - began, 2), "s")
+    eventually(lambda: all(c["state"] == "open" for c in daemon.status_all().values()), 60, "all open")
+    eventually(lambda: settled(daemon), 60, "all are quiet")
+    each = (daemon.rss() - base) / (MANY - 1)
+    say("bytes for each:", round(each), "descriptors:", daemon.fds())
+    if MEMORY_IS_REAL:
+        assert each < 24 * KIB
+    assert daemon.fds() <= 2 * MANY + 100  # a socket, and the directory of each
+
+    wakeups = daemon.wakeups()
+    time.sleep(2)  # an absence
+    quiet = daemon.wakeups() - wakeups
+    say("wake-ups in 2 s of silence:", quiet)
+    assert quiet <= 3
+
+    events = 50  # one message goes and its echo comes: a request, a frame; and a look at what it got
+    wakeups, cpu = daemon.wakeups(), daemon.cpu()
+    for i in range(events):
+        assert daemon.client("send", f"c{i * (MANY - 1) // events}", "hello").code == 0
+    eventually(lambda: sum(c["received"]["messages"] for c in daemon.status_all().values()) == events, 20)
+    woken = daemon.wakeups() - wakeups
+    say("wake-ups for each message sent by a client and echoed:", round(woken / events, 2),
+        "ms of CPU:", round(1000 * (daemon.cpu() - cpu) / events, 2))
+    assert woken <= 12 * events
+
+    cpu = daemon.cpu()
+    assert daemon.client("reload", timeout=60).code == 0
+    say("s of CPU for a reload:", round(daemon.cpu() - cpu, 2))
+    assert many_server.stats()[0] == MANY
+
+    began = time.monotonic()
+    daemon.stop()
+    took = time.monotonic() - began
+    say("stopped after", round(took, 2), "s")
+    assert took < scaled(5) + 2, "longer than close-timeout"
+    eventually(lambda: many_server.stats()[0] == 0, 20, "the server has seen them go")
+
+
+@pytest.mark.timeout(400)
+def test_many_are_pinged(daemon, many_server):
+    assert daemon.start(config(many_server, MANY, "ping-interval = 2s", "ping-timeout = 60s"))
+    eventually(lambda: many_server.stats()[1] >= 3 * MANY, 200, "all have been pinged three times")
+    assert all(c["state"] == "open" and c["reconnects"] == 0 for c in daemon.status_all().values())
+    daemon.stop()
+
+
+@pytest.mark.timeout(400)
+def test_many_come_back(daemon, many_server):
+    """The server dies and a new one takes its port: all come back."""
+    assert daemon.start(config(many_server, MANY, "reconnect-delay = 1s", "reconnect-max = 2s"))
+    eventually(lambda: many_server.stats()[0] == MANY, 200, "all are open")
+    names = [f"c{i}" for i in range(MANY)]
+    assert daemon.client("reconnect", *names[:1]).code == 0
+    many_server.stop()
+    eventually(lambda: all(c["cause"] for c in daemon.status_all().values()), 60, "all have lost it")
+    assert not any(c["state"] == "open" for c in daemon.status_all().values())
+    cpu, began = daemon.cpu(), time.monotonic()
+    time.sleep(3)  # the pace of attempts at a port where nobody listens
+    say("CPU while all fail:", round((daemon.cpu() - cpu) / (time.monotonic() - began), 3))
+    daemon.stop()
