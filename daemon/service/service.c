@@ -28,7 +28,8 @@ struct channel {
 	struct conn_watch watch;
 	struct list readers;
 	struct later go; /* its end, from a clean stack */
-	bool configured, with_endpoints, removing;
+	bool configured, with_endpoints, removing, absent;
+	bool open, tried, down; /* as they are counted in the service */
 };
 
 enum { SIGNALS = 4 };
@@ -43,6 +44,7 @@ struct service {
 	struct links *links; /* NULL: there is no netlink here */
 	struct channel **channel; /* in order of names */
 	size_t channels, room;
+	size_t open, tried, down; /* so many of them, when they last told us */
 	struct event *signal[SIGNALS];
 	struct later look; /* at the states of all, once for many changes */
 	uint64_t started_us;
@@ -131,10 +133,29 @@ static void tell_readers(struct channel *channel)
 	}
 }
 
+static size_t recount(size_t count, bool *counted, bool now)
+{
+	count += now;
+	count -= *counted;
+	*counted = now;
+	return count;
+}
+
+/* What all of them come to is known without asking all of them each time one has changed. */
+static void count_channel(struct channel *channel, bool open, bool tried, bool down)
+{
+	struct service *service = channel->service;
+
+	service->open = recount(service->open, &channel->open, open);
+	service->tried = recount(service->tried, &channel->tried, tried);
+	service->down = recount(service->down, &channel->down, down);
+}
+
 static struct channel *channel_free(struct channel *channel, bool keep_files)
 {
 	if (!channel)
 		return NULL;
+	count_channel(channel, false, false, false);
 	tell_readers(channel);
 	take_out(channel->service, channel);
 	channel->endpoints = endpoints_free(channel->endpoints, keep_files);
@@ -168,6 +189,8 @@ static void channel_conn_changed(void *owner)
 {
 	struct channel *channel = owner;
 
+	count_channel(channel, conn_state(channel->conn) == CONN_OPEN, conn_tried(channel->conn),
+		      is_down(channel));
 	if (channel->removing && is_down(channel))
 		loop_later(&channel->go);
 	loop_later(&channel->service->look);
@@ -241,26 +264,12 @@ static int channel_new(struct channel **ret, struct service *service, struct sec
 
 static void tell_manager(struct service *service)
 {
-	unsigned open = 0, untried = 0;
-
-	for (size_t i = 0; i < service->channels; i++) {
-		open += conn_state(service->channel[i]->conn) == CONN_OPEN;
-		untried += !conn_tried(service->channel[i]->conn);
-	}
-	systemd_status("%zu connections, %u open", service->channels, open);
-	if (untried == 0 && !service->ready) {
+	systemd_status("%zu connections, %zu open", service->channels, service->open);
+	if (service->tried == service->channels && !service->ready) {
 		service->ready = true;
 		malloc_trim(0); /* what all the handshakes needed, and nothing needs now */
 		systemd_ready();
 	}
-}
-
-static bool all_down(const struct service *service)
-{
-	for (size_t i = 0; i < service->channels; i++)
-		if (!is_down(service->channel[i]))
-			return false;
-	return true;
 }
 
 static void service_on_look(void *owner)
@@ -268,7 +277,7 @@ static void service_on_look(void *owner)
 	struct service *service = owner;
 
 	if (service->stopping) {
-		if (all_down(service))
+		if (service->down == service->channels)
 			loop_stop();
 		return;
 	}
@@ -329,16 +338,19 @@ static void change_channel(struct channel *channel, struct section *section)
 
 static void remove_absent(struct service *service, struct config *config)
 {
-	for (size_t i = service->channels; i-- > 0;) {
-		struct channel *channel = service->channel[i];
-		struct section *section;
-		bool found = false;
+	struct section *section;
 
-		list_for_each(section, &config->sections, link)
-			found = found || strcmp(section->name, channel->section->name) == 0;
-		if (channel->configured && !found)
-			service_remove(service, channel);
+	for (size_t i = 0; i < service->channels; i++)
+		service->channel[i]->absent = true;
+	list_for_each(section, &config->sections, link) {
+		struct channel *channel = service_find(service, section->name);
+
+		if (channel)
+			channel->absent = false;
 	}
+	for (size_t i = service->channels; i-- > 0;)
+		if (service->channel[i]->configured && service->channel[i]->absent)
+			service_remove(service, service->channel[i]);
 }
 
 static void apply(struct service *service, struct config *config)
