@@ -140,7 +140,7 @@ static bool network_explains(const struct cause *cause)
 uint64_t retry_hurry_ms(struct retry *retry, const struct cause *cause, uint64_t now_ms,
 			uint64_t left_ms)
 {
-	uint64_t delay_ms = draw(retry, RETRY_HURRY_SPREAD_MS) + 1;
+	uint64_t delay_ms = DELAY_MIN_MS + draw(retry, RETRY_HURRY_MAX_MS - DELAY_MIN_MS);
 
 	if (!network_explains(cause))
 		return left_ms;

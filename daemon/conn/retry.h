@@ -31,7 +31,7 @@ uint64_t retry_delay_ms(struct retry *retry, const struct retry_limits *limits,
 /* The network has changed, or the machine has slept, when of the wait after CAUSE there were LEFT_MS to
  * go.  Returns how long to wait now: less, if the network may have been the reason, and at most one
  * wait in RETRY_HURRY_GAP_MS is cut short. */
-enum { RETRY_HURRY_GAP_MS = 5000, RETRY_HURRY_SPREAD_MS = 500 };
+enum { RETRY_HURRY_GAP_MS = 5000, RETRY_HURRY_MAX_MS = 500 };
 uint64_t retry_hurry_ms(struct retry *retry, const struct cause *cause, uint64_t now_ms,
 			uint64_t left_ms);
 

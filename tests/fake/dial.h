@@ -20,4 +20,7 @@ void fake_dial_refuse(int error, unsigned n);
 /* Called from within each dial_start(): a script for the weather. */
 extern void (*fake_dial_started)(struct dial *dial);
 
+/* Several attempts may go on at once; fake_dial_now() is the newest. */
+extern bool fake_dial_many;
+
 #endif

@@ -48,6 +48,7 @@ void fake_ws_take(struct ws *ws, size_t bytes);
 extern size_t fake_ws_budget; /* what a new one begins with */
 extern size_t fake_ws_room;   /* bytes that may wait in the buffer before it is not writable */
 extern int fake_ws_send_error;
+extern bool fake_ws_many; /* several at once; fake_ws_now() is the newest */
 
 /* --- what has become of it ------------------------------------------------------------------ */
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 import netns
-from harness import FAST, eventually, section
-from peer import TEXT, make_frame
+from harness import ASAN, BUILD, FAST, VALGRIND, Stream, eventually, section
+from peer import PING, PONG, TEXT, make_frame
 
 NO_NET = netns.problem()
 needs_net = pytest.mark.skipif(NO_NET is not None, reason=str(NO_NET))
@@ -109,6 +109,52 @@ def test_flapping_link(daemon, net, far_peer):
     made = daemon.log.count("warning: cannot connect") - failures
     assert 1 <= made <= took / 5 + 1, (made, took)
     assert len(p.connections) - before <= made + 1
+
+
+# --- a machine that sleeps ----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(ASAN or VALGRIND, reason="cannot be loaded into an instrumented daemon")
+def test_resume(daemon, peer, tmp_path):
+    """After a suspend what is open has to give a sign of life, and what waits for the network goes on."""
+    sleeper, doze = tmp_path / "sleeper", tmp_path / "sleeper.wake"
+    sleeper.write_bytes(bytes(8))
+    os.mkfifo(doze)
+
+    def lives(c):
+        c.good()
+        c.frame(PONG, c.expect_frame(PING, timeout=60))
+        c.echo()
+
+    def is_dead(c):
+        c.good()
+        c.expect_frame(PING, timeout=60)
+        c.stall()
+    alive, dead = peer(lives), peer(is_dead, lambda c: c.good().echo())
+    hung = peer(lambda c: c.stall())
+    hours = ("ping-interval = 1h", "ping-timeout = 1s")
+    assert daemon.start(section("alive", alive.url, *hours) + section("dead", dead.url, *hours, *FAST) +
+                        section("waits", hung.url, "connect-timeout = 200ms", *NEVER),
+                        env={"LD_PRELOAD": f"{BUILD}/tests/libsleeper.so", "SLEEPER": str(sleeper)})
+    daemon.wait_open("alive", "dead")
+    wait_long(daemon, "waits")
+    tries = len(hung.connections)
+
+    with Stream(os.open(doze, os.O_WRONLY)) as wake:
+        wake.write(b"8 bytes.")  # somebody has set the clock: nothing happens
+        daemon.client("status")
+        assert "slept" not in daemon.log
+        sleeper.write_bytes((600).to_bytes(8, "little"))
+        wake.write(b"8 bytes.")
+    eventually(lambda: "the machine has slept for 600 s" in daemon.log)
+    hung.wait_connections(tries + 1)
+    dead.wait_connections(2)
+    assert "dead: warning: connection ended" in daemon.log and "ping timeout" in daemon.log
+    daemon.wait_open("alive", "dead")
+    assert daemon.status("alive")["reconnects"] == 0
+    daemon.put("alive", "still here")
+    with daemon.open_out("alive") as out:
+        assert out.line() == "still here"
 
 
 # --- dead peers ---------------------------------------------------------------------------------

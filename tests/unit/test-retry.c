@@ -228,7 +228,7 @@ static void check_hurry(void)
 	CHECK(attempts > 100 && attempts <= 1000000 / RETRY_HURRY_GAP_MS + 1);
 	CHECK_EQ(retry.soon, 9);
 	now += 60000;
-	CHECK(retry_hurry_ms(&retry, &unreachable, now, 100000) <= RETRY_HURRY_SPREAD_MS);
+	CHECK(retry_hurry_ms(&retry, &unreachable, now, 100000) <= RETRY_HURRY_MAX_MS);
 	CHECK_EQ(retry_hurry_ms(&retry, &unreachable, now + 60000, 1), 1);
 }
 
