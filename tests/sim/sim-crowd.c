@@ -102,7 +102,7 @@ static void on_dial(struct dial *dial)
 	for (struct one *other = ones; other < ones + CONNS; other++)
 		if (other != one && conn_state(other->conn) == CONN_CONNECTING &&
 		    strcmp(other->host, one->host) == 0)
-			CHECK(in_queue(other));
+			CHECK(!other->dial && !other->ws);
 	one->dial = dial;
 	one->ws = NULL;
 	sim.dials++;
@@ -136,6 +136,8 @@ static void on_changed(void *owner)
 	if (state != CONN_CONNECTING || in_queue(one)) {
 		one->dial = NULL;
 		if (state != CONN_OPEN)
+			one->ws = NULL;
+		if (state != CONN_OPEN)
 			timer_cancel(&one->script);
 	}
 	if (state == CONN_WAITING) {
@@ -156,21 +158,24 @@ static void answer_no(struct one *one)
 {
 	static const uint32_t after[] = {0, 0, 1000, 7000, 90000, HOUR};
 
+	struct ws *ws = one->ws;
+
+	one->ws = NULL; /* whatever it answers, it ends */
 	switch (dice(4)) {
 	case 0:
 		snprintf(one->location, sizeof(one->location), "ws://host%u/%u", (unsigned)dice(HOSTS),
 			 (unsigned)(one - ones));
 		sim.redirects++;
-		fake_ws_redirect(one->ws, ANY(moved), one->location);
+		fake_ws_redirect(ws, ANY(moved), one->location);
 		break;
 	case 1:
-		fake_ws_end(one->ws, CAUSE_CLOSED, 1006, 0, "");
+		fake_ws_end(ws, CAUSE_CLOSED, 1006, 0, "");
 		break;
 	case 2:
-		fake_ws_end(one->ws, dice(2) ? CAUSE_TLS : CAUSE_PROTOCOL, 1002, 0, "");
+		fake_ws_end(ws, dice(2) ? CAUSE_TLS : CAUSE_PROTOCOL, 1002, 0, "");
 		break;
 	default:
-		fake_ws_refused(one->ws, ANY(statuses), ANY(after));
+		fake_ws_refused(ws, ANY(statuses), ANY(after));
 		break;
 	}
 }
