@@ -1,5 +1,7 @@
-/* One libevent base with three events of our own:
+/* One libevent base with four events of our own:
  *
+ *	clock   a timerfd that is never due, but is cancelled by the kernel when the wall clock is set, as it
+ *		is after a suspend: so it costs nothing until then
  *	timer   a timerfd that stands for the earliest of all timers, which wait in a binary heap
  *	turn    made active by hand: runs behind the callbacks that are active now, without a poll
  *		between (libevent 2.1 appends to the queue that it is working on)
@@ -23,12 +25,16 @@
 
 static struct {
 	struct event_base *base;
-	struct event *on_timer, *on_turn, *on_poll;
+	struct event *on_timer, *on_turn, *on_poll, *on_clock;
 	bool running, stopped;
 
 	struct timer **heap; /* earliest first: [i] is due no later than [2i + 1] and [2i + 2] */
 	size_t n_set, n_reserved, n_allocated;
 	int timer_fd;
+	int clock_fd;        /* negative: there is none, and a suspend is noticed by the next timer */
+	uint64_t asleep_ms;  /* since the machine was started, as far as it has been told */
+	void (*resumed)(void *owner, uint64_t slept_ms);
+	void *resumed_owner;
 	uint64_t armed_ms;   /* what the timerfd was set to last; 0: to nothing */
 	uint64_t due_now_ms; /* while due timers run: what "due" means in this round */
 
@@ -39,14 +45,17 @@ static struct {
 
 	bool wall_known;
 	uint64_t wall_us;
-} loop = {.timer_fd = -1};
+} loop = {.timer_fd = -1, .clock_fd = -1};
 
 static alignas(64) uint8_t read_scratch[LOOP_SCRATCH_BYTES]; /* in .bss: no page until it is used */
 static alignas(64) uint8_t write_scratch[LOOP_SCRATCH_BYTES];
 
 static void loop_on_timer(evutil_socket_t fd, short what, void *arg);
+static void loop_on_clock(evutil_socket_t fd, short what, void *arg);
 static void loop_on_turn(evutil_socket_t fd, short what, void *arg);
 static void loop_on_poll(evutil_socket_t fd, short what, void *arg);
+
+static uint64_t loop_asleep_ms(void);
 
 static struct event_base *loop_new_base(void)
 {
@@ -81,6 +90,27 @@ static int loop_new_events(void)
 	return 0;
 }
 
+static void loop_arm_clock(void)
+{
+	const struct itimerspec never = {
+		.it_value = {.tv_sec = sizeof(time_t) > 4 ? (time_t)(INT64_C(1) << 33) : INT32_MAX},
+	};
+
+	timerfd_settime(loop.clock_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL);
+}
+
+/* Without it all goes on as well. */
+static void loop_watch_clock(void)
+{
+	loop.clock_fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (loop.clock_fd < 0)
+		return;
+	loop.on_clock = event_new(loop.base, loop.clock_fd, EV_READ | EV_PERSIST, loop_on_clock,
+				  NULL);
+	if (loop.on_clock && event_add(loop.on_clock, NULL) == 0)
+		loop_arm_clock();
+}
+
 int loop_init(void)
 {
 	int r;
@@ -94,9 +124,13 @@ int loop_init(void)
 		return -errno;
 	loop.base = loop_new_base();
 	r = loop.base ? loop_new_events() : -ENOMEM;
-	if (r < 0)
+	if (r < 0) {
 		loop_done();
-	return r;
+		return r;
+	}
+	loop.asleep_ms = loop_asleep_ms();
+	loop_watch_clock();
+	return 0;
 }
 
 static void loop_forget_laters(struct list *laters)
@@ -131,12 +165,17 @@ void loop_done(void)
 	loop.on_timer = loop_free_event(loop.on_timer);
 	loop.on_turn = loop_free_event(loop.on_turn);
 	loop.on_poll = loop_free_event(loop.on_poll);
+	loop.on_clock = loop_free_event(loop.on_clock);
 	if (loop.base)
 		event_base_free(loop.base);
 	loop.base = NULL;
 	if (loop.timer_fd >= 0)
 		close(loop.timer_fd);
 	loop.timer_fd = -1;
+	if (loop.clock_fd >= 0)
+		close(loop.clock_fd);
+	loop.clock_fd = -1;
+	loop.resumed = NULL;
 	loop.armed_ms = 0;
 	loop.stopped = loop.wall_known = false;
 	loop_free_heap_if_unused();
@@ -185,6 +224,50 @@ uint64_t loop_now_ms(void)
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* All the time that the machine has slept, give or take a millisecond. */
+static uint64_t loop_asleep_ms(void)
+{
+	struct timespec awake;
+	uint64_t awake_ms, now_ms;
+
+	clock_gettime(CLOCK_MONOTONIC, &awake);
+	now_ms = loop_now_ms();
+	awake_ms = (uint64_t)awake.tv_sec * 1000 + (uint64_t)awake.tv_nsec / 1000000;
+	return now_ms > awake_ms ? now_ms - awake_ms : 0;
+}
+
+void loop_on_resume(void (*resumed)(void *owner, uint64_t slept_ms), void *owner)
+{
+	loop.resumed = resumed;
+	loop.resumed_owner = owner;
+}
+
+/* Between the two clocks we may have been interrupted: less than this says nothing. */
+enum { LOOP_SLEPT_MIN_MS = 1000 };
+
+static void loop_look_for_resume(void)
+{
+	uint64_t asleep_ms = loop_asleep_ms(), slept_ms;
+
+	if (asleep_ms < loop.asleep_ms + LOOP_SLEPT_MIN_MS)
+		return;
+	slept_ms = asleep_ms - loop.asleep_ms;
+	loop.asleep_ms = asleep_ms;
+	if (loop.resumed)
+		loop.resumed(loop.resumed_owner, slept_ms);
+}
+
+static void loop_on_clock(evutil_socket_t fd, short what, void *arg)
+{
+	uint64_t expirations;
+
+	(void)what, (void)arg;
+	if (read(fd, &expirations, sizeof(expirations)) < 0 && errno == EAGAIN)
+		return;
+	loop_arm_clock();
+	loop_look_for_resume();
 }
 
 /* Not event_base_gettimeofday_cached(): that adds a difference, which it takes at most every five
@@ -318,6 +401,7 @@ static void loop_on_timer(evutil_socket_t fd, short what, void *arg)
 	struct timer *timer;
 
 	(void)fd, (void)what, (void)arg;
+	loop_look_for_resume();
 	loop.due_now_ms = loop_now_ms();
 	while (loop.n_set > 0 && loop.heap[0]->due_ms <= loop.due_now_ms) {
 		timer = loop.heap[0];

@@ -22,6 +22,10 @@ struct event_base *loop_base(void);
 uint64_t loop_now_ms(void);  /* CLOCK_BOOTTIME: goes on while the machine is suspended */
 uint64_t loop_wall_us(void); /* CLOCK_REALTIME, read once per wake-up: for time stamps only */
 
+/* RESUMED is called when the machine has slept (CLOCK_BOOTTIME has run ahead of CLOCK_MONOTONIC), ahead
+ * of the timers that have become due meanwhile.  NULL: nobody asks. */
+void loop_on_resume(void (*resumed)(void *owner, uint64_t slept_ms), void *owner);
+
 /* A one-shot timer, embedded in its owner.  timer_init() reserves all that timer_set() will need,
  * so that only it can fail (-ENOMEM).  Setting a set timer moves it.  All timers hang on one
  * timerfd, which is armed only while some timer is set: a quiet daemon is not woken. */

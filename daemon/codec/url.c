@@ -412,3 +412,142 @@ void url_done(struct url *url)
 	free(url->display);
 	*url = (struct url){0};
 }
+
+/* --- references (RFC 3986 5.2) ---------------------------------------------------------------- */
+
+/* 5.2.4, in place: PATH begins with '/' and ends where its query begins, or at its end. */
+static void remove_dot_segments(char *path)
+{
+	size_t len = strcspn(path, "?");
+	char *in = path, *out = path, *end = path + len;
+
+	while (in < end) {
+		size_t segment = 1 + strcspn(in + 1, "/?");
+		bool one = segment == 2 && in[1] == '.';
+		bool two = segment == 3 && in[1] == '.' && in[2] == '.';
+
+		if (two)
+			while (out > path && *--out != '/')
+				continue;
+		if (!one && !two) {
+			memmove(out, in, segment);
+			out += segment;
+		} else if (in + segment == end) {
+			*out++ = '/'; /* the last one: what remains is a directory */
+		}
+		in += segment;
+	}
+	memmove(out, end, strlen(end) + 1);
+}
+
+/* What REFERENCE, which has no authority, makes of BASE's request target; NULL: no memory. */
+static char *merged_target(const char *base, const char *reference)
+{
+	size_t keep = strcspn(base, "?");
+	char *target;
+
+	if (*reference == '/')
+		keep = 0;
+	else if (*reference != '?')
+		while (keep > 0 && base[keep - 1] != '/')
+			keep--;
+	if (asprintf(&target, "%.*s%s", (int)keep, base, reference) < 0)
+		return NULL;
+	remove_dot_segments(target);
+	return target;
+}
+
+static char *copied(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+/* BASE with another request target. */
+static int with_target(struct url *url, const struct url *base, const char *reference)
+{
+	int r;
+
+	*url = *base;
+	url->host = copied(base->host);
+	url->zone = copied(base->zone);
+	url->user = copied(base->user);
+	url->socket_path = copied(base->socket_path);
+	url->host_field = copied(base->host_field);
+	url->target = merged_target(base->target, reference);
+	url->display = NULL;
+	if (!url->host || !url->host_field || !url->target || !url->zone != !base->zone ||
+	    !url->user != !base->user || !url->socket_path != !base->socket_path)
+		return -ENOMEM;
+	if (url->is_unix)
+		r = asprintf(&url->display, "ws+unix:%s:%s", url->socket_path, url->target);
+	else
+		r = asprintf(&url->display, "ws%s://%s%s", url->tls ? "s" : "", url->host_field,
+			     url->target);
+	if (r < 0)
+		url->display = NULL;
+	return r < 0 ? -ENOMEM : 0;
+}
+
+static bool has_scheme(const char *reference)
+{
+	size_t len = strcspn(reference, ":/?");
+
+	return len > 0 && reference[len] == ':';
+}
+
+/* REFERENCE names a host: then nothing of BASE counts but its scheme. */
+static int take_absolute(struct url *url, const struct url *base, const char *reference,
+			 const char **ret_problem)
+{
+	cleanup_free char *whole = NULL;
+
+	if (strncasecmp(reference, "ws+unix:", 8) == 0)
+		return refuse(ret_problem, "names a Unix socket");
+	if (asprintf(&whole, "%s%s", has_scheme(reference) ? "" : base->tls ? "wss:" : "ws:",
+		     reference) < 0) {
+		whole = NULL;
+		return -ENOMEM;
+	}
+	return take_url(url, whole, ret_problem);
+}
+
+int url_resolve(struct url *ret, const struct url *base, const char *reference,
+		const char **ret_problem)
+{
+	cleanup_free char *text = strndup(reference, strcspn(reference, "#"));
+	struct url url = {0};
+	int r;
+
+	if (!text)
+		return -ENOMEM;
+	r = *text ? check_bytes(text, ret_problem) : refuse(ret_problem, "is empty");
+	if (r < 0)
+		return r;
+	if (has_scheme(text) || strncmp(text, "//", 2) == 0)
+		r = take_absolute(&url, base, text, ret_problem);
+	else
+		r = with_target(&url, base, text);
+	if (r < 0) {
+		url_done(&url);
+		return r;
+	}
+	remove_dot_segments(url.target);
+	*ret = url;
+	return 0;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool url_same_server(const struct url *a, const struct url *b)
+{
+	return a->is_unix == b->is_unix && a->port == b->port && strcmp(a->host, b->host) == 0 &&
+	       same_text(a->zone, b->zone) && same_text(a->socket_path, b->socket_path);
+}
+
+bool url_same_origin(const struct url *a, const struct url *b)
+{
+	return a->tls == b->tls && url_same_server(a, b);
+}

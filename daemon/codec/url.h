@@ -28,4 +28,12 @@ struct url {
 int url_parse(struct url *ret, const char *text, const char **ret_problem);
 void url_done(struct url *url); /* a zeroed one is fine */
 
+/* What REFERENCE (a Location) means where BASE was asked for (RFC 3986 5.2); its fragment is left out.
+ * Whatever names no host keeps BASE's userinfo.  Errors as above; a Unix socket may not be named. */
+int url_resolve(struct url *ret, const struct url *base, const char *reference,
+		const char **ret_problem);
+
+bool url_same_server(const struct url *a, const struct url *b); /* host and port, or socket */
+bool url_same_origin(const struct url *a, const struct url *b); /* ... and scheme (RFC 6454 4) */
+
 #endif

@@ -2,7 +2,8 @@
  *
  * States and what they own:
  *
- *	connecting	credentials being read, a dial, then a ws until its handshake is done; timer: connect-timeout
+ *	connecting	credentials being read, a turn being waited for (without a timer), a dial, then a ws
+ *			until its handshake is done, maybe redirected to another dial; timer: connect-timeout
  *	open		a ws; timer: the next ping, or the wait for its pong
  *	closing		a ws; timer: close-timeout
  *	waiting		timer: the next attempt
@@ -15,6 +16,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -25,6 +27,7 @@
 #include "codec/frame.h"
 #include "conn/durable.h"
 #include "conn/losses.h"
+#include "conn/reach.h"
 #include "conn/retry.h"
 #include "conn/sender.h"
 
@@ -66,7 +69,8 @@ struct conn {
 	uint64_t progress; /* ws_written() when the close timer was last set */
 
 	struct credentials *credentials; /* of this attempt and session, where the options have some */
-	struct dial *dial;
+	struct reach reach;
+	uint64_t left_ms; /* of connect-timeout, when `reach` comes to its turn */
 	struct ws *ws;
 	struct spool *spool;
 	struct sender sender;
@@ -156,6 +160,7 @@ static void conn_ws_opened(void *owner)
 	conn->peer_code = 0;
 	set_peer_reason(conn, "");
 	conn->open_since_ms = loop_now_ms();
+	reach_arrived(&conn->reach);
 	credentials_forget_request(conn->credentials);
 	sender_link_up(&conn->sender, conn->ws, conn->credentials);
 	conn_enter(conn, CONN_OPEN);
@@ -244,6 +249,30 @@ static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
 		timer_set(&conn->timer, conn->options->ping_interval_ms);
 }
 
+/* What a wait for a turn leaves of connect-timeout. */
+static void note_time_left(struct conn *conn)
+{
+	uint64_t now_ms = loop_now_ms();
+
+	conn->left_ms = conn->timer.due_ms > now_ms ? conn->timer.due_ms - now_ms : 0;
+}
+
+/* Done with the ws in any case.  False: the attempt ends with *cause, which may have changed. */
+static bool follow_redirect(struct conn *conn, struct cause *cause)
+{
+	bool follows = conn->state == CONN_CONNECTING && redirect_is(cause) &&
+		       reach_redirect(&conn->reach, ws_location(conn->ws), cause);
+
+	conn->ws = ws_free(conn->ws);
+	if (!follows)
+		return false;
+	log_info(conn->name, "redirected (HTTP %d) to %s", cause->code,
+		 reach_redirected_to(&conn->reach));
+	note_time_left(conn);
+	reach_go(&conn->reach);
+	return true;
+}
+
 /* What became of the link. */
 static void conn_ws_ended(void *owner, const struct cause *cause)
 {
@@ -259,8 +288,8 @@ static void conn_ws_ended(void *owner, const struct cause *cause)
 	}
 	if (cause->class == CAUSE_HTTP && cause->code)
 		conn->http_status = cause->code;
-	conn->ws = ws_free(conn->ws);
-	conn_ended(conn, &kept);
+	if (!follow_redirect(conn, &kept))
+		conn_ended(conn, &kept);
 }
 
 static const struct ws_events ws_events = {
@@ -271,47 +300,47 @@ static const struct ws_events ws_events = {
 	.ended = conn_ws_ended,
 };
 
-static void conn_dial_connected(void *owner, struct transport *transport)
+static void conn_reach_begins(void *owner)
+{
+	struct conn *conn = owner;
+
+	timer_set(&conn->timer, conn->left_ms);
+	if (reach_url(&conn->reach)->tls && conn->options->dial.tls.insecure)
+		log_warning(conn->name, "the server's certificate is not verified (insecure = yes)");
+}
+
+static void conn_reach_connected(void *owner, struct transport *transport)
 {
 	struct conn *conn = owner;
 	struct cause cause;
-	int r;
+	int r = ws_start(&conn->ws, transport, reach_url(&conn->reach), reach_ws(&conn->reach),
+			 &ws_events, conn);
 
-	conn->dial = dial_free(conn->dial);
-	if (conn->credentials)
-		r = ws_start(&conn->ws, transport, credentials_url(conn->credentials),
-			     credentials_ws(conn->credentials), &ws_events, conn);
-	else
-		r = ws_start(&conn->ws, transport, &conn->url, &conn->options->ws, &ws_events, conn);
 	if (r == 0)
 		return;
 	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start the handshake: %s", strerror(-r));
 	conn_ended(conn, &cause);
 }
 
-static void conn_dial_failed(void *owner, const struct cause *cause)
+static void conn_reach_failed(void *owner, const struct cause *cause)
 {
-	struct conn *conn = owner;
-	struct cause kept = *cause; /* it belongs to the dial */
-
-	conn->dial = dial_free(conn->dial);
-	conn_ended(conn, &kept);
+	conn_ended(owner, cause);
 }
 
-static const struct dial_events dial_events = {
-	.connected = conn_dial_connected,
-	.failed = conn_dial_failed,
+static const struct reach_events reach_events = {
+	.begins = conn_reach_begins,
+	.connected = conn_reach_connected,
+	.failed = conn_reach_failed,
 };
 
-static void start_dial(struct conn *conn)
+static void start_reach(struct conn *conn)
 {
-	struct cause cause;
-	int r = dial_start(&conn->dial, &conn->url, &conn->options->dial, &dial_events, conn);
+	struct credentials *credentials = conn->credentials;
 
-	if (r == 0)
-		return;
-	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start to connect: %s", strerror(-r));
-	conn_ended(conn, &cause);
+	note_time_left(conn);
+	reach_start(&conn->reach, conn->options,
+		    credentials ? credentials_url(credentials) : &conn->url,
+		    credentials ? credentials_ws(credentials) : &conn->options->ws);
 }
 
 static void conn_credentials_done(void *owner, const struct cause *cause)
@@ -319,7 +348,7 @@ static void conn_credentials_done(void *owner, const struct cause *cause)
 	struct cause kept;
 
 	if (!cause) {
-		start_dial(owner);
+		start_reach(owner);
 		return;
 	}
 	kept = *cause; /* it belongs to the credentials */
@@ -346,14 +375,20 @@ static void start_attempt(struct conn *conn)
 	conn->http_status = 0;
 	conn->stats.attempts++;
 	conn_enter(conn, CONN_CONNECTING);
-	if (conn->url.tls && conn->options->dial.tls.insecure)
-		log_warning(conn->name, "the server's certificate is not verified (insecure = yes)");
 	timer_set(&conn->timer, conn->options->connect_timeout_ms);
 	conn->credentials = credentials_free(conn->credentials);
 	if (credentials_needed(&conn->options->credentials))
 		start_credentials(conn);
 	else
-		start_dial(conn);
+		start_reach(conn);
+}
+
+/* All that an attempt has. */
+static void drop_attempt(struct conn *conn)
+{
+	reach_drop(&conn->reach);
+	conn->ws = ws_free(conn->ws);
+	conn->credentials = credentials_free(conn->credentials);
 }
 
 /* --- the end, and what then ----------------------------------------------------------------- */
@@ -417,7 +452,7 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 
 	conn->tried = true;
 	*cause_room(&conn->cause) = *cause;
-	conn->credentials = credentials_free(conn->credentials);
+	drop_attempt(conn);
 	if (was_up) {
 		spool_append(conn->spool, &mark);
 		sender_fail_calls(&conn->sender, cause, false);
@@ -437,18 +472,23 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 
 static void give_up_connecting(struct conn *conn)
 {
+	const char *host, *step = reach_step(&conn->reach, &host);
 	struct cause cause;
 
+	if (reach_waits(&conn->reach)) {
+		conn->tried = true; /* it may take long, and the daemon's start does not wait for it */
+		loop_later(&conn->notify);
+		return;
+	}
 	cause_set(&cause, CAUSE_TIMEOUT, 0, "timed out after %" PRIu64 " ms while %s",
 		  conn->options->connect_timeout_ms,
-		  conn->dial ? dial_step(conn->dial)
+		  step	     ? step
 		  : conn->ws ? "waiting for the answer to the handshake"
 			     : "waiting for token-command");
 	if (conn->ws) {
 		ws_abort(conn->ws, &cause);
 		return;
 	}
-	conn->dial = dial_free(conn->dial);
 	conn_ended(conn, &cause);
 }
 
@@ -618,6 +658,7 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 		return -ENOMEM;
 	list_init(&conn->watches);
 	later_init(&conn->notify, conn_on_notify, conn);
+	reach_init(&conn->reach, &reach_events, conn);
 	conn->options = options;
 	conn->state = CONN_CLOSED;
 	conn->since_us = loop_wall_us();
@@ -670,9 +711,7 @@ struct conn *conn_free(struct conn *conn)
 	tell_what_is_lost(conn);
 	while (!list_empty(&conn->watches))
 		list_remove(conn->watches.next);
-	conn->dial = dial_free(conn->dial);
-	conn->ws = ws_free(conn->ws);
-	conn->credentials = credentials_free(conn->credentials);
+	drop_attempt(conn);
 	later_cancel(&conn->notify);
 	timer_done(&conn->timer);
 	losses_done(&conn->losses);
@@ -694,10 +733,8 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 	bool dialing = conn->state == CONN_CONNECTING;
 	int r, calls_r;
 
-	if (dialing) { /* it looks at the old options until it is open */
-		conn->dial = dial_free(conn->dial);
-		conn->ws = ws_free(conn->ws);
-	}
+	if (dialing) /* it looks at the old options until it is open */
+		drop_attempt(conn);
 	r = strcmp(conn->options->url, options->url) == 0 ? 0 : set_url(conn, options->url);
 	conn->options = options; /* in any case: the old ones may be freed now */
 	spool_set_options(conn->spool, &options->spool);
@@ -735,6 +772,48 @@ const char *conn_persist_problem(const struct conn *conn)
 	return conn->options->persist ? durable_problem(&conn->durable) : NULL;
 }
 
+void conn_use_turns(struct conn *conn, struct turns *turns)
+{
+	conn->reach.turns = turns;
+}
+
+/* The attempts since the last good connection go on counting: a network that comes and goes does not
+ * shorten what they have come to. */
+static void retry_sooner(struct conn *conn, const char *why)
+{
+	uint64_t left_ms = conn_retry_in_ms(conn);
+	uint64_t delay_ms = retry_hurry_ms(&conn->retry, conn->cause, loop_now_ms(), left_ms);
+
+	if (delay_ms >= left_ms)
+		return;
+	conn->retry_due_ms = loop_now_ms() + delay_ms;
+	timer_set(&conn->timer, delay_ms);
+	log_info(conn->name, "%s: trying again in %" PRIu64 " ms", why, delay_ms);
+}
+
+void conn_network_changed(struct conn *conn)
+{
+	if (conn->state == CONN_WAITING)
+		retry_sooner(conn, "the network has changed");
+}
+
+/* All that is known of the network is old: so ask for a sign of life, and give it as long as always. */
+void conn_resumed(struct conn *conn)
+{
+	if (conn->state == CONN_WAITING) {
+		retry_sooner(conn, "the machine has slept");
+	} else if (conn->state == CONN_CONNECTING) {
+		drop_attempt(conn);
+		start_attempt(conn);
+	} else if (conn->state == CONN_OPEN && conn->options->ping_interval_ms) {
+		ws_forgive_silence(conn->ws);
+		sender_ping(&conn->sender); /* unless one is outstanding */
+		timer_set(&conn->timer, conn->options->ping_timeout_ms
+						? conn->options->ping_timeout_ms
+						: conn->options->ping_interval_ms);
+	}
+}
+
 void conn_open(struct conn *conn)
 {
 	if (conn->state == CONN_CLOSED || conn->state == CONN_FAILED || conn->state == CONN_WAITING)
@@ -743,12 +822,11 @@ void conn_open(struct conn *conn)
 		conn->wanted = WANT_RECONNECT;
 }
 
-static void drop_attempt(struct conn *conn)
+static void end_attempt(struct conn *conn)
 {
 	struct cause cause;
 
-	conn->dial = dial_free(conn->dial);
-	conn->ws = ws_free(conn->ws);
+	drop_attempt(conn);
 	cause_set(&cause, CAUSE_OPERATOR, 0, "%s", conn->close_why ? conn->close_why : "asked to");
 	conn_ended(conn, &cause);
 }
@@ -770,7 +848,7 @@ static void take_down(struct conn *conn, enum wanted wanted, uint16_t code, cons
 		timer_set(&conn->timer, conn->options->close_timeout_ms);
 		break;
 	case CONN_CONNECTING:
-		drop_attempt(conn);
+		end_attempt(conn);
 		break;
 	case CONN_WAITING:
 	case CONN_FAILED:
@@ -891,6 +969,22 @@ const struct conn_stats *conn_get_stats(const struct conn *conn)
 struct ws *conn_ws(struct conn *conn)
 {
 	return conn->state == CONN_OPEN || conn->state == CONN_CLOSING ? conn->ws : NULL;
+}
+
+const char *conn_redirected_to(const struct conn *conn)
+{
+	return reach_redirected_to(&conn->reach);
+}
+
+void conn_describe_step(const struct conn *conn, char *text, size_t size)
+{
+	const char *host, *step = reach_step(&conn->reach, &host);
+
+	if (conn->state != CONN_CONNECTING)
+		step = "";
+	else if (!step)
+		step = conn->ws ? "waiting for the answer to the handshake" : "reading the credentials";
+	snprintf(text, size, "%s%s", step, host);
 }
 
 uint64_t conn_retry_in_ms(const struct conn *conn)

@@ -23,6 +23,7 @@
 
 struct confirm;
 struct conn;
+struct turns;
 
 enum conn_state {
 	CONN_CONNECTING, /* dialing, or in the opening handshake */
@@ -48,6 +49,7 @@ struct conn_options {
 	char **on_open; /* messages sent first at each open */
 	bool persist;   /* see conn_persist() */
 	int type;       /* MSG_TEXT or MSG_BINARY: of on_open, and what endpoints send */
+	uint64_t max_redirects; /* followed in one attempt; REDIRECT_MAX at most */
 	uint64_t connect_timeout_ms, close_timeout_ms;
 	uint64_t ping_interval_ms, ping_timeout_ms; /* 0: off */
 	int reconnect;                              /* enum conn_reconnect */
@@ -87,6 +89,13 @@ const char *conn_persist_problem(const struct conn *conn); /* NULL: there is non
 /* Live options take effect now; the others with the next attempt.  (The service reconnects when
  * those differ that need it.) */
 int conn_set_options(struct conn *conn, const struct conn_options *options);
+
+/* Connect to each host one after the other, with all that use the same TURNS, which must outlive them. */
+void conn_use_turns(struct conn *conn, struct turns *turns);
+
+/* What waits for a reason that the network explains is tried again soon, but not every time: retry.h. */
+void conn_network_changed(struct conn *conn);
+void conn_resumed(struct conn *conn); /* the same; and what is open has to prove that it is alive */
 
 void conn_open(struct conn *conn);      /* connect now, unless it is doing so or is open */
 void conn_close(struct conn *conn, uint16_t code, const char *why); /* sends what is queued, then Close; stays closed */
@@ -132,6 +141,8 @@ uint16_t conn_close_code(const struct conn *conn, const char **ret_reason); /* t
 int conn_http_status(const struct conn *conn); /* of the last handshake: 101, 401, ...; 0: none */
 const struct conn_stats *conn_get_stats(const struct conn *conn);
 struct ws *conn_ws(struct conn *conn); /* NULL when there is none: for status */
+const char *conn_redirected_to(const struct conn *conn); /* for people, without secrets; NULL: it is not */
+void conn_describe_step(const struct conn *conn, char *text, size_t size); /* while connecting; else "" */
 uint64_t conn_retry_in_ms(const struct conn *conn); /* in state WAITING */
 bool conn_tried(const struct conn *conn); /* at least one attempt has succeeded or failed */
 bool conn_is_idle(const struct conn *conn); /* nothing queued */

@@ -119,3 +119,35 @@ uint64_t retry_delay_ms(struct retry *retry, const struct retry_limits *limits,
 	retry->last_delay_ms = delay > floor_ms ? delay : floor_ms;
 	return retry->last_delay_ms;
 }
+
+/* A server that has answered (401, a bad certificate, a Close) was reached. */
+static bool network_explains(const struct cause *cause)
+{
+	switch (cause->class) {
+	case CAUSE_DNS:
+	case CAUSE_CONNECT:
+	case CAUSE_TIMEOUT:
+		return true;
+	case CAUSE_PROXY:
+		return cause->code == 0;
+	case CAUSE_CLOSED:
+		return cause->code == 1006;
+	default:
+		return false;
+	}
+}
+
+uint64_t retry_hurry_ms(struct retry *retry, const struct cause *cause, uint64_t now_ms,
+			uint64_t left_ms)
+{
+	uint64_t delay_ms = DELAY_MIN_MS + draw(retry, RETRY_HURRY_MAX_MS - DELAY_MIN_MS);
+
+	if (!network_explains(cause))
+		return left_ms;
+	if (retry->hurried_ms && retry->hurried_ms + RETRY_HURRY_GAP_MS > now_ms)
+		delay_ms += retry->hurried_ms + RETRY_HURRY_GAP_MS - now_ms;
+	if (delay_ms >= left_ms)
+		return left_ms;
+	retry->hurried_ms = now_ms + delay_ms;
+	return delay_ms;
+}

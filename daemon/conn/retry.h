@@ -16,6 +16,7 @@ struct retry {
 	unsigned soon, slow;    /* attempts since the last good connection, by way */
 	unsigned short_lived;   /* connections in a row that were closed with 1000 within 10 s */
 	uint64_t last_delay_ms;
+	uint64_t hurried_ms; /* when the last wait was cut short; 0: never */
 };
 
 struct retry_limits {
@@ -26,5 +27,12 @@ struct retry_limits {
  * wait, at least 100 ms.  A connection that stayed open for max(30 s, the last delay) starts anew. */
 uint64_t retry_delay_ms(struct retry *retry, const struct retry_limits *limits,
 			const struct cause *cause, uint64_t open_ms);
+
+/* The network has changed, or the machine has slept, when of the wait after CAUSE there were LEFT_MS to
+ * go.  Returns how long to wait now: less, if the network may have been the reason, and at most one
+ * wait in RETRY_HURRY_GAP_MS is cut short. */
+enum { RETRY_HURRY_GAP_MS = 5000, RETRY_HURRY_MAX_MS = 500 };
+uint64_t retry_hurry_ms(struct retry *retry, const struct cause *cause, uint64_t now_ms,
+			uint64_t left_ms);
 
 #endif

@@ -416,13 +416,6 @@ static void upgrade_describe(const struct http_head *head, struct buf *out)
 	case 200:
 		buf_append_str(out, " (it answered without upgrading: a wrong URL, or a proxy)");
 		break;
-	case 301:
-	case 302:
-	case 303:
-	case 307:
-	case 308:
-		upgrade_describe_field(head, "Location", out);
-		break;
 	case 401:
 	case 407:
 		buf_init(&schemes, UPGRADE_SHOWN_MAX);
@@ -465,4 +458,13 @@ void upgrade_refused(const struct http_head *head, uint64_t wall_us, struct caus
 		  buf_len(&text) > 0 ? (const char *)buf_head(&text) : "");
 	ret_cause->retry_after_ms = upgrade_retry_after_ms(head, wall_us);
 	buf_done(&text);
+}
+
+char *upgrade_location(const struct http_head *head)
+{
+	const struct http_field *field = NULL;
+
+	if (http_find_one(head, "Location", &field) != 1)
+		return NULL;
+	return strndup(field->value, field->value_len);
 }

@@ -35,7 +35,10 @@ int upgrade_accept(const struct http_head *head, const struct upgrade_options *o
 		   const char *key, const char **ret_subprotocol,
 		   struct deflate_terms *ret_terms, struct cause *ret_cause);
 
-/* Any other final status: the cause to tell, with Location, challenges, Retry-After. */
+/* Any other final status: the cause to tell, with challenges and Retry-After. */
 void upgrade_refused(const struct http_head *head, uint64_t wall_us, struct cause *ret_cause);
+
+/* A copy of the one Location; NULL: there is none, or several, or no memory. */
+char *upgrade_location(const struct http_head *head);
 
 #endif

@@ -50,6 +50,7 @@ struct ws {
 	void *owner;
 	char *subprotocol; /* copies: the options may go when we are open */
 	char *compression;
+	char *location;
 	struct later later; /* `ended` */
 	struct later again; /* goes on reading */
 	struct timer linger;
@@ -598,6 +599,7 @@ static void ws_take_head(struct ws *ws, const struct http_head *head)
 	if (head->status != 101) {
 		upgrade_refused(head, loop_wall_us(), cause_room(&ws->cause));
 		ws_hint_refused(ws, head->status);
+		ws->location = upgrade_location(head);
 		ws_enter(ws, WS_ENDED);
 		return;
 	}
@@ -775,6 +777,7 @@ struct ws *ws_free(struct ws *ws)
 	cause_free(ws->cause);
 	free(ws->subprotocol);
 	free(ws->compression);
+	free(ws->location);
 	free(ws);
 	return NULL;
 }
@@ -855,6 +858,12 @@ uint64_t ws_silence_ms(const struct ws *ws)
 	return now_ms > since_ms ? now_ms - since_ms : 0;
 }
 
+void ws_forgive_silence(struct ws *ws)
+{
+	if (ws->ping_left)
+		ws->ping_left_ms = loop_now_ms();
+}
+
 void ws_pause(struct ws *ws)
 {
 	if (ws->paused || ws->state >= WS_CLOSED)
@@ -870,6 +879,11 @@ void ws_resume(struct ws *ws)
 	ws->paused = false;
 	ws->ping_left_ms = loop_now_ms(); /* an answer may stand behind what was not read */
 	transport_resume(ws->transport);  /* calls `readable`: wslay holds bytes too */
+}
+
+const char *ws_location(const struct ws *ws)
+{
+	return ws->location;
 }
 
 const char *ws_subprotocol(const struct ws *ws)

@@ -86,8 +86,13 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason);
  * frames were exchanged, or the peer was refused already. */
 void ws_abort(struct ws *ws, const struct cause *cause);
 
+void ws_forgive_silence(struct ws *ws); /* count it from now on: our machine has slept */
+
 void ws_pause(struct ws *ws); /* stop reading, at once after the message being delivered */
 void ws_resume(struct ws *ws);
+
+/* In `ended`: where the answer that was no 101 sends us, as it stands there; NULL: nowhere. */
+const char *ws_location(const struct ws *ws);
 
 const char *ws_subprotocol(const struct ws *ws); /* "" if none */
 const char *ws_compression(const struct ws *ws); /* "permessage-deflate; ..." as agreed, "" if not */

@@ -18,6 +18,7 @@
 #include "codec/json.h"
 #include "codec/url.h"
 #include "codec/utf8.h"
+#include "conn/redirect.h"
 #include "endpoint/access.h"
 #include "endpoint/endpoint.h"
 #include "net/dial.h"
@@ -569,6 +570,8 @@ const struct option option_table[] = {
 	 .help = "longest message", .min = 1, .max = INT32_MAX},
 	{"connect-timeout", &time_ms, CONN(connect_timeout_ms), "20s", LIVE,
 	 .help = "longest time from the look-up of the name to the end of the handshake", .min = 1},
+	{"max-redirects", &count, CONN(max_redirects), "0", LIVE,
+	 .help = "how many redirects of the server are followed in one attempt", .max = REDIRECT_MAX},
 	{"close-timeout", &time_ms, CONN(close_timeout_ms), "5s", LIVE,
 	 .help = "longest time that closing may take", .min = 1},
 	{"ping-interval", &time_ms, CONN(ping_interval_ms), "25s", LIVE,
@@ -663,7 +666,7 @@ _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too
 
 /* In the manual's plan, but not in this version. */
 static const char *const later_keys[] = {
-	"max-redirects", "login", "expect", NULL,
+	"login", "expect", NULL,
 };
 /* clang-format on */
 

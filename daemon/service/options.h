@@ -14,7 +14,7 @@ struct section;
 struct option_type;
 
 enum {
-	OPTIONS_MAX = 64,         /* rows */
+	OPTIONS_MAX = 96,         /* rows */
 	OPTION_PROBLEM_MAX = 640, /* bytes of what is told of a bad value, with its NUL */
 };
 

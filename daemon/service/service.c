@@ -13,7 +13,9 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "conn/turns.h"
 #include "endpoint/arrivals.h"
+#include "net/links.h"
 #include "service/instance.h"
 #include "service/systemd.h"
 
@@ -27,7 +29,8 @@ struct channel {
 	struct conn_watch watch;
 	struct list readers;
 	struct later go; /* its end, from a clean stack */
-	bool configured, with_endpoints, removing;
+	bool configured, with_endpoints, removing, absent;
+	bool open, tried, down; /* as they are counted in the service */
 };
 
 enum { SIGNALS = 4 };
@@ -38,8 +41,11 @@ struct service {
 	struct config *config; /* what is left of the snapshot: [daemon] */
 	struct records_pool pool;
 	struct arrivals *arrivals;
+	struct turns *turns;
+	struct links *links; /* NULL: there is no netlink here */
 	struct channel **channel; /* in order of names */
 	size_t channels, room;
+	size_t open, tried, down; /* so many of them, when they last told us */
 	struct event *signal[SIGNALS];
 	struct later look; /* at the states of all, once for many changes */
 	uint64_t started_us;
@@ -128,10 +134,29 @@ static void tell_readers(struct channel *channel)
 	}
 }
 
+static size_t recount(size_t count, bool *counted, bool now)
+{
+	count += now;
+	count -= *counted;
+	*counted = now;
+	return count;
+}
+
+/* What all of them come to is known without asking all of them each time one has changed. */
+static void count_channel(struct channel *channel, bool open, bool tried, bool down)
+{
+	struct service *service = channel->service;
+
+	service->open = recount(service->open, &channel->open, open);
+	service->tried = recount(service->tried, &channel->tried, tried);
+	service->down = recount(service->down, &channel->down, down);
+}
+
 static struct channel *channel_free(struct channel *channel, bool keep_files)
 {
 	if (!channel)
 		return NULL;
+	count_channel(channel, false, false, false);
 	tell_readers(channel);
 	take_out(channel->service, channel);
 	channel->endpoints = endpoints_free(channel->endpoints, keep_files);
@@ -168,6 +193,8 @@ static void channel_conn_changed(void *owner)
 {
 	struct channel *channel = owner;
 
+	count_channel(channel, conn_state(channel->conn) == CONN_OPEN, conn_tried(channel->conn),
+		      is_down(channel));
 	if (channel->removing && is_down(channel))
 		loop_later(&channel->go);
 	loop_later(&channel->service->look);
@@ -243,6 +270,8 @@ static int channel_new(struct channel **ret, struct service *service, struct sec
 	if (r == 0)
 		r = insert_channel(service, channel);
 	if (r == 0)
+		conn_use_turns(channel->conn, service->turns);
+	if (r == 0)
 		persist(channel);
 	if (r == 0)
 		r = make_endpoints(channel);
@@ -263,14 +292,8 @@ static int channel_new(struct channel **ret, struct service *service, struct sec
 
 static void tell_manager(struct service *service)
 {
-	unsigned open = 0, untried = 0;
-
-	for (size_t i = 0; i < service->channels; i++) {
-		open += conn_state(service->channel[i]->conn) == CONN_OPEN;
-		untried += !conn_tried(service->channel[i]->conn);
-	}
-	systemd_status("%zu connections, %u open", service->channels, open);
-	if (untried == 0 && !service->ready) {
+	systemd_status("%zu connections, %zu open", service->channels, service->open);
+	if (service->tried == service->channels && !service->ready) {
 		service->ready = true;
 		malloc_trim(0); /* what all the handshakes needed, and nothing needs now */
 		systemd_ready();
@@ -358,16 +381,19 @@ static void change_channel(struct channel *channel, struct section *section)
 
 static void remove_absent(struct service *service, struct config *config)
 {
-	for (size_t i = service->channels; i-- > 0;) {
-		struct channel *channel = service->channel[i];
-		struct section *section;
-		bool found = false;
+	struct section *section;
 
-		list_for_each(section, &config->sections, link)
-			found = found || strcmp(section->name, channel->section->name) == 0;
-		if (channel->configured && !found)
-			service_remove(service, channel);
+	for (size_t i = 0; i < service->channels; i++)
+		service->channel[i]->absent = true;
+	list_for_each(section, &config->sections, link) {
+		struct channel *channel = service_find(service, section->name);
+
+		if (channel)
+			channel->absent = false;
 	}
+	for (size_t i = service->channels; i-- > 0;)
+		if (service->channel[i]->configured && service->channel[i]->absent)
+			service_remove(service, service->channel[i]);
 }
 
 static void apply(struct service *service, struct config *config)
@@ -467,6 +493,34 @@ static int watch_signals(struct service *service)
 	return 0;
 }
 
+/* --- the machine and its network ------------------------------------------------------------ */
+
+static void service_network_changed(void *owner)
+{
+	struct service *service = owner;
+
+	for (size_t i = 0; i < service->channels; i++)
+		conn_network_changed(service->channel[i]->conn);
+}
+
+static void service_resumed(void *owner, uint64_t slept_ms)
+{
+	struct service *service = owner;
+
+	log_info(NULL, "the machine has slept for %" PRIu64 " s", slept_ms / 1000);
+	for (size_t i = 0; i < service->channels; i++)
+		conn_resumed(service->channel[i]->conn);
+}
+
+static void watch_network(struct service *service)
+{
+	int r = links_new(&service->links, service_network_changed, service);
+
+	if (r < 0)
+		log_info(NULL, "changes of the network are not noticed (netlink: %s)", strerror(-r));
+	loop_on_resume(service_resumed, service);
+}
+
 int service_new(struct service **ret, const struct service_options *options, struct config *config)
 {
 	struct service *service = calloc(1, sizeof(*service));
@@ -482,6 +536,8 @@ int service_new(struct service **ret, const struct service_options *options, str
 	records_pool_init(&service->pool, config->daemon.memory_bytes);
 	r = arrivals_new(&service->arrivals);
 	if (r == 0)
+		r = turns_new(&service->turns);
+	if (r == 0)
 		r = watch_signals(service);
 	if (r == 0)
 		r = systemd_watchdog_start();
@@ -492,6 +548,7 @@ int service_new(struct service **ret, const struct service_options *options, str
 		service_free(service);
 		return r;
 	}
+	watch_network(service);
 	apply(service, config);
 	if (options->on_demand)
 		timer_set(&service->grace, GRACE_MS);
@@ -513,6 +570,9 @@ struct service *service_free(struct service *service)
 	systemd_watchdog_stop();
 	timer_done(&service->grace);
 	later_cancel(&service->look);
+	loop_on_resume(NULL, NULL);
+	service->links = links_free(service->links);
+	service->turns = turns_free(service->turns);
 	service->arrivals = arrivals_free(service->arrivals);
 	config_free(service->config);
 	free(service);

@@ -108,8 +108,10 @@ static int put_proxy(struct buf *out, struct conn *conn)
 static int put_link(struct buf *out, struct conn *conn)
 {
 	struct ws *ws = conn_ws(conn);
+	char step[512];
 	int r;
 
+	conn_describe_step(conn, step, sizeof(step));
 	r = put_text(out, "subprotocol", ws ? ws_subprotocol(ws) : NULL);
 	if (r >= 0)
 		r = put_text(out, "compression",
@@ -120,6 +122,10 @@ static int put_link(struct buf *out, struct conn *conn)
 		r = put_text(out, "address", ws ? ws_address(ws) : NULL);
 	if (r >= 0)
 		r = put_proxy(out, conn);
+	if (r >= 0)
+		r = put_text(out, "redirected_to", conn_redirected_to(conn));
+	if (r >= 0)
+		r = put_text(out, "step", step);
 	if (r >= 0)
 		r = put_rtt(out, conn_get_stats(conn)->rtt_us);
 	return r;

@@ -9,6 +9,8 @@
 struct dial {
 	const struct dial_events *events;
 	void *owner;
+	const struct url *url;
+	const struct dial_options *options;
 };
 
 static struct dial *now;
@@ -16,10 +18,16 @@ static unsigned starts, refusals;
 static int refusal;
 
 void (*fake_dial_started)(struct dial *dial);
+bool fake_dial_many;
 
 struct dial *fake_dial_now(void)
 {
 	return now;
+}
+
+const struct url *fake_dial_url(const struct dial *dial)
+{
+	return dial->url;
 }
 
 unsigned fake_dial_starts(void)
@@ -38,20 +46,20 @@ int dial_start(struct dial **ret, const struct url *url, const struct dial_optio
 {
 	struct dial *dial;
 
-	(void)url;
-	(void)options;
 	starts++;
 	if (refusals > 0) {
 		refusals--;
 		return refusal;
 	}
-	if (now)
+	if (now && !fake_dial_many)
 		abort(); /* two attempts at once */
 	dial = calloc(1, sizeof(*dial));
 	if (!dial)
 		return -ENOMEM;
 	dial->events = events;
 	dial->owner = owner;
+	dial->url = url;
+	dial->options = options;
 	*ret = now = dial;
 	if (fake_dial_started)
 		fake_dial_started(dial);

@@ -7,6 +7,7 @@
 
 /* The attempt that is under way, or NULL. */
 struct dial *fake_dial_now(void);
+const struct url *fake_dial_url(const struct dial *dial);
 unsigned fake_dial_starts(void); /* so far, in all */
 
 /* It ends so.  Called from a clean stack: a test, or a timer. */
@@ -18,5 +19,8 @@ void fake_dial_refuse(int error, unsigned n);
 
 /* Called from within each dial_start(): a script for the weather. */
 extern void (*fake_dial_started)(struct dial *dial);
+
+/* Several attempts may go on at once; fake_dial_now() is the newest. */
+extern bool fake_dial_many;
 
 #endif

@@ -59,6 +59,12 @@ uint64_t loop_wall_us(void)
 	return loop.wall_us;
 }
 
+void loop_on_resume(void (*resumed)(void *owner, uint64_t slept_ms), void *owner)
+{
+	(void)resumed;
+	(void)owner;
+}
+
 void fake_loop_step_wall(int64_t us)
 {
 	loop.wall_us += (uint64_t)us;

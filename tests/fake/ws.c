@@ -28,6 +28,8 @@ struct ws {
 	} sent[MESSAGES_MAX];
 	size_t n_sent, n_got;
 	bool paused, ping_outstanding;
+	const char *location;
+	const struct url *url;
 	uint64_t silence_ms, ping_mark;
 	unsigned pings, flushes;
 	uint16_t code, peer_code;
@@ -43,6 +45,7 @@ static size_t n_got, got_room;
 size_t fake_ws_budget = SIZE_MAX;
 size_t fake_ws_room = 64 * 1024;
 int fake_ws_send_error;
+bool fake_ws_many;
 
 struct transport *fake_ws_transport(void)
 {
@@ -52,6 +55,12 @@ struct transport *fake_ws_transport(void)
 struct ws *fake_ws_now(void)
 {
 	return now;
+}
+
+const struct url *fake_ws_url(const struct ws *ws, const struct ws_options **ret_options)
+{
+	*ret_options = ws->options;
+	return ws->url;
 }
 
 unsigned fake_ws_starts(void)
@@ -85,15 +94,15 @@ int ws_start(struct ws **ret, struct transport *transport, const struct url *url
 	struct ws *ws;
 	int r = start_error;
 
-	(void)url;
 	start_error = 0;
 	ws = r ? NULL : calloc(1, sizeof(*ws));
 	if (!ws) {
 		free(transport);
 		return r ? r : -ENOMEM;
 	}
-	assert(!now);
+	assert(!now || fake_ws_many);
 	ws->transport = transport;
+	ws->url = url;
 	ws->options = options;
 	ws->events = events;
 	ws->owner = owner;
@@ -243,6 +252,12 @@ void fake_ws_refused(struct ws *ws, int http_status, uint32_t retry_after_ms)
 	ws->cause.retry_after_ms = retry_after_ms;
 }
 
+void fake_ws_redirect(struct ws *ws, int http_status, const char *location)
+{
+	ws->location = location;
+	fake_ws_end(ws, CAUSE_HTTP, http_status, 0, "");
+}
+
 void fake_ws_set_silence(struct ws *ws, uint64_t ms)
 {
 	ws->silence_ms = ms;
@@ -344,6 +359,16 @@ unsigned fake_ws_pings(const struct ws *ws)
 unsigned fake_ws_flushes(const struct ws *ws)
 {
 	return ws->flushes;
+}
+
+void ws_forgive_silence(struct ws *ws)
+{
+	ws->silence_ms = 0;
+}
+
+const char *ws_location(const struct ws *ws)
+{
+	return ws->location;
 }
 
 const char *ws_subprotocol(const struct ws *ws)

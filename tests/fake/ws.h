@@ -17,6 +17,7 @@ enum { FAKE_WS_HEAD = 6 };
 struct transport *fake_ws_transport(void); /* what a dial hands over */
 
 struct ws *fake_ws_now(void); /* or NULL */
+const struct url *fake_ws_url(const struct ws *ws, const struct ws_options **ret_options);
 unsigned fake_ws_starts(void);
 
 /* The next ws_start() returns this error. */
@@ -32,6 +33,7 @@ void fake_ws_pong(struct ws *ws, uint32_t rtt_us);
 void fake_ws_end(struct ws *ws, enum cause_class class, int code, uint16_t peer_code,
 		 const char *reason);
 void fake_ws_refused(struct ws *ws, int http_status, uint32_t retry_after_ms);
+void fake_ws_redirect(struct ws *ws, int http_status, const char *location);
 void fake_ws_set_silence(struct ws *ws, uint64_t ms);
 
 /* What it has received, over all connections, whole messages in order. */
@@ -46,6 +48,7 @@ void fake_ws_take(struct ws *ws, size_t bytes);
 extern size_t fake_ws_budget; /* what a new one begins with */
 extern size_t fake_ws_room;   /* bytes that may wait in the buffer before it is not writable */
 extern int fake_ws_send_error;
+extern bool fake_ws_many; /* several at once; fake_ws_now() is the newest */
 
 /* --- what has become of it ------------------------------------------------------------------ */
 

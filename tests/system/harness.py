@@ -299,6 +299,7 @@ class Daemon:
         self.env = private_environment(home)
         self.process = None
         self.children = []
+        self.inside = ()  # words ahead of its command line: nsenter, for instance
 
     # --- life
 
@@ -306,9 +307,9 @@ class Daemon:
         self.config.write_text(text)
 
     def command(self, *args):
-        head = []
+        head = list(self.inside)
         if VALGRIND:
-            head = ["valgrind", "--error-exitcode=99", "--leak-check=full",
+            head += ["valgrind", "--error-exitcode=99", "--leak-check=full",
                     "--errors-for-leak-kinds=definite", "-q", "--track-fds=no"]
         return head + [str(WSPIPED), "--config", str(self.config), "--runtime-dir",
                        str(self.run_dir), "--state-dir", str(self.state_dir)] + list(args)

@@ -331,7 +331,8 @@ class Peer:
     """Listens; the n-th connection is served by the n-th script, further ones by the last.  With
     TLS (an SSLContext) a script begins behind the handshake; it does not begin where that fails."""
 
-    def __init__(self, *scripts, backlog=16, receive_buffer=None, tls=None, path=None):
+    def __init__(self, *scripts, backlog=16, receive_buffer=None, tls=None, path=None,
+                 host="127.0.0.1", port=0):
         """path: listen on this Unix socket instead of a port."""
         self.scripts = scripts
         self.tls = tls
@@ -345,11 +346,11 @@ class Peer:
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if receive_buffer:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.listener.bind(path or ("127.0.0.1", 0))
+        self.listener.bind(path or (host, port))
         self.listener.listen(backlog)
         self.listener.settimeout(0.1)
         self.port = None if path else self.listener.getsockname()[1]
-        self.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{self.port}/"
+        self.url = f"{'wss' if tls else 'ws'}://{host}:{self.port}/"
         if path:
             self.url = f"ws+unix:{path}:/"
         self._thread(self._accept)

@@ -389,8 +389,9 @@ class Nginx(Process):
     /ws goes to the backend (with X-Session-Reused: r or . where there is TLS), /basic too after Basic auth (ann:s3cret); /moved, /auth, /down answer
     301, 401, 503."""
 
-    def __init__(self, backend, pki, home):
+    def __init__(self, backend, pki, home, retry_after=()):
         super().__init__(home)
+        self.retry_after = retry_after
         self.backend, self.pki = backend, pki
         self.tls_port, self.client_port, self.elsewhere_port = free_port(), free_port(), free_port()
 
@@ -407,6 +408,11 @@ class Nginx(Process):
             location /moved {{ return 301 http://127.0.0.1:{self.port}/ws; }}
             location /auth {{ add_header WWW-Authenticate 'Bearer realm="tests"' always; return 401; }}
             location /down {{ add_header Retry-After 1 always; return 503; }}
+            location /elsewhere {{ return 302 http://127.0.0.1:{self.backend}/there?key=s3cret; }}
+            location /relative {{ absolute_redirect off; return 307 ../ws; }}
+            location /loop {{ return 302 /loop; }}
+            location = /insecure {{ return 308 http://127.0.0.1:{self.port}/ws; }}
+            {self._answers()}
         """
         config = home / "nginx.conf"
         config.write_text(f"""
@@ -428,6 +434,16 @@ class Nginx(Process):
             }}
         """)
         return ["/usr/sbin/nginx", "-e", "stderr", "-c", str(config), "-p", str(home)]
+
+    def _answers(self):
+        """/answer/STATUS and /answer/STATUS/N: the N-th of .retry_after is its Retry-After."""
+        text = ""
+        for status in (400, 401, 403, 404, 410, 426, 429, 451, 503):
+            text += f"location = /answer/{status} {{ return {status}; }}\n"
+            for i, after in enumerate(self.retry_after):
+                text += (f"location = /answer/{status}/{i} {{ add_header Retry-After '{after}' always; "
+                         f"return {status}; }}\n")
+        return text
 
     def _cert(self, name):
         return (f"ssl_certificate {self.pki.cert(name)}; "

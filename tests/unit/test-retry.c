@@ -209,6 +209,51 @@ static void check_odd_limits(void)
 	}
 }
 
+/* A network that flaps does not make it hammer. */
+static void check_hurry(void)
+{
+	struct cause unreachable = cause_of(CAUSE_CONNECT, 101);
+	struct retry retry = {.random = 7, .soon = 9};
+	uint64_t now = 1000000, due = now, end = now + 1000000;
+	unsigned attempts = 0;
+
+	for (; now < end; now += 10) { /* a change every 10 ms, and each attempt fails at once */
+		if (due <= now) {
+			attempts++;
+			due = now + 15 * 60000;
+		}
+		due = now + retry_hurry_ms(&retry, &unreachable, now, due - now);
+		CHECK(due > now);
+	}
+	CHECK(attempts > 100 && attempts <= 1000000 / RETRY_HURRY_GAP_MS + 1);
+	CHECK_EQ(retry.soon, 9);
+	now += 60000;
+	CHECK(retry_hurry_ms(&retry, &unreachable, now, 100000) <= RETRY_HURRY_MAX_MS);
+	CHECK_EQ(retry_hurry_ms(&retry, &unreachable, now + 60000, 1), 1);
+}
+
+static void check_hurry_causes(void)
+{
+	static const struct {
+		enum cause_class class;
+		int code;
+		bool hurries;
+	} rows[] = {
+		{CAUSE_DNS, -3, true},	     {CAUSE_CONNECT, 111, true},   {CAUSE_TIMEOUT, 0, true},
+		{CAUSE_PROXY, 0, true},	     {CAUSE_CLOSED, 1006, true},   {CAUSE_PROXY, 407, false},
+		{CAUSE_HTTP, 401, false},    {CAUSE_HTTP, 503, false},     {CAUSE_TLS, 10, false},
+		{CAUSE_CLOSED, 1000, false}, {CAUSE_PROTOCOL, 1002, false}, {CAUSE_LOCAL, 24, false},
+		{CAUSE_TOO_BIG, 1009, false},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct retry retry = {.random = i};
+		struct cause cause = cause_of(rows[i].class, rows[i].code);
+
+		CHECK_EQ(retry_hurry_ms(&retry, &cause, 5000, 60000) < 60000, rows[i].hurries);
+	}
+}
+
 int main(void)
 {
 	check_table();
@@ -216,5 +261,7 @@ int main(void)
 	check_short_lived();
 	check_retry_after();
 	check_odd_limits();
+	check_hurry();
+	check_hurry_causes();
 	return 0;
 }

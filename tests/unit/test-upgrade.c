@@ -324,7 +324,7 @@ static void test_refused(void)
 	CHECK_EQ(cause.retry_after_ms, 0);
 	CHECK_STR(refused("HTTP/1.1 500\r\n\r\n"), "HTTP 500");
 	CHECK_STR(refused("HTTP/1.1 301 Moved Permanently\r\nLocation: wss://x/y\r\n\r\n"),
-		  "HTTP 301 Moved Permanently, Location: wss://x/y");
+		  "HTTP 301 Moved Permanently");
 	CHECK_STR(refused("HTTP/1.1 302 Found\r\n\r\n"), "HTTP 302 Found");
 	CHECK_STR(
 		refused("HTTP/1.1 401 Unauthorized\r\n"
@@ -352,7 +352,6 @@ static void test_refused(void)
 		 value);
 	CHECK(strlen(refused(text)) <= 210);
 	CHECK(strstr(cause.text, "HTTP 302 ?xxx"));
-	CHECK(strstr(cause.text, ", Location: xxx"));
 }
 
 /* --- permessage-deflate --------------------------------------------------------------------- */

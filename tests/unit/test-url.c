@@ -278,6 +278,79 @@ static void test_refused(void)
 	url_done(&url);
 }
 
+/* RFC 3986 5.4, as far as it is about WebSocket URLs, and what servers write besides. */
+static void test_resolve(void)
+{
+	static const char *const rows[][3] = {
+		{"ws://a/b/c/d;p?q", "g", "ws://a/b/c/g"},
+		{"ws://a/b/c/d;p?q", "./g", "ws://a/b/c/g"},
+		{"ws://a/b/c/d;p?q", "g/", "ws://a/b/c/g/"},
+		{"ws://a/b/c/d;p?q", "/g", "ws://a/g"},
+		{"ws://a/b/c/d;p?q", "//g", "ws://g"},
+		{"ws://a/b/c/d;p?q", "?y", "ws://a/b/c/d;p?y"},
+		{"ws://a/b/c/d;p?q", "g?y#s", "ws://a/b/c/g?y"},
+		{"ws://a/b/c/d;p?q", ";x", "ws://a/b/c/;x"},
+		{"ws://a/b/c/d;p?q", ".", "ws://a/b/c/"},
+		{"ws://a/b/c/d;p?q", "..", "ws://a/b/"},
+		{"ws://a/b/c/d;p?q", "../g", "ws://a/b/g"},
+		{"ws://a/b/c/d;p?q", "../..", "ws://a/"},
+		{"ws://a/b/c/d;p?q", "../../../../g", "ws://a/g"},
+		{"ws://a/b/c/d;p?q", "/./g/../h", "ws://a/h"},
+		{"ws://a/b/c/d;p?q", "g..", "ws://a/b/c/g.."},
+		{"ws://a/b/c/d;p?q", "g?y/../x", "ws://a/b/c/g?y/../x"},
+		{"ws://a", "g", "ws://a/g"},
+		{"ws://a?q", "?y", "ws://a/?y"},
+		{"wss://a/", "//b:444/x", "wss://b:444/x"},
+		{"wss://a:8443/x", "y", "wss://a:8443/y"},
+		{"ws://a/", "https://B/x", "https://B/x"},
+		{"ws://u:p@a/b", "c", "ws://a/c"},
+		{"ws://[::1]:81/b", "c", "ws://[::1]:81/c"},
+		{"ws+unix:/s.sock:/b", "c?d", "ws+unix:/s.sock:/c?d"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct url base, url;
+		const char *problem = "";
+
+		CHECK_EQ(url_parse(&base, rows[i][0], &problem), 0);
+		CHECK_EQ(url_resolve(&url, &base, rows[i][1], &problem), 0);
+		CHECK_STR(url.display, rows[i][2]);
+		url_done(&url);
+		url_done(&base);
+	}
+}
+
+static void test_resolve_parts(void)
+{
+	static const char *const bad[] = {
+		"", "#x", "ftp://a/", "javascript:x", "ws:/a", "ws+unix:/x:/", "/a b", "/\xc3\xa4", "http://",
+		"http://a:0/", "mailto:a@b",
+	};
+	struct url base, url;
+	const char *problem = NULL;
+
+	CHECK_EQ(url_parse(&base, "ws://u:p@a:81/b/c", &problem), 0);
+	CHECK_EQ(url_resolve(&url, &base, "d/../e?f", &problem), 0);
+	CHECK_STR(url.target, "/b/e?f");
+	CHECK_STR(url.user, "u:p");
+	CHECK(url_same_origin(&base, &url));
+	url_done(&url);
+	CHECK_EQ(url_resolve(&url, &base, "https://A:81/x/./y", &problem), 0);
+	CHECK(url.tls && !url.user);
+	CHECK_STR(url.target, "/x/y");
+	CHECK(url_same_server(&base, &url) && !url_same_origin(&base, &url));
+	url_done(&url);
+	CHECK_EQ(url_resolve(&url, &base, "ws://a/", &problem), 0);
+	CHECK(!url_same_server(&base, &url));
+	url_done(&url);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		problem = NULL;
+		CHECK_EQ(url_resolve(&url, &base, bad[i], &problem), -EINVAL);
+		CHECK(problem);
+	}
+	url_done(&base);
+}
+
 int main(void)
 {
 	test_forms();
@@ -285,5 +358,7 @@ int main(void)
 	test_userinfo();
 	test_unix();
 	test_refused();
+	test_resolve();
+	test_resolve_parts();
 	return 0;
 }

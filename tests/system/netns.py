@@ -1,0 +1,96 @@
+"""A network of three namespaces of our own: the daemon's (near), a router's, and the servers' (far).
+
+    near  10.99.1.2 --- 10.99.1.1  router  10.99.2.1 --- 10.99.2.2  far
+
+Needs root and ip(8).  Nothing outside of these namespaces is touched."""
+
+import contextlib
+import ctypes
+import itertools
+import os
+import shutil
+import subprocess
+
+NEAR, FAR = "10.99.1.2", "10.99.2.2"
+CLONE_NEWNET = 0x40000000
+counter = itertools.count()
+
+
+def problem():
+    """Why there can be none here; None: there can."""
+    if os.geteuid() != 0:
+        return "only root can make network namespaces"
+    for program in ("ip", "nsenter"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    try:
+        Net().stop()
+    except subprocess.CalledProcessError as failure:
+        return f"network namespaces cannot be made here: {failure.stderr.decode().strip()}"
+    return None
+
+
+def run(*words):
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+
+
+class Net:
+    def __init__(self):
+        tag = f"wsp{os.getpid()}-{next(counter)}"
+        self.near, self.router, self.far = f"{tag}n", f"{tag}r", f"{tag}f"
+        self.made = []
+        try:
+            self._make()
+        except subprocess.CalledProcessError:
+            self.stop()
+            raise
+
+    def _make(self):
+        for name in (self.near, self.router, self.far):
+            run("ip", "netns", "add", name)
+            self.made.append(name)
+            run("ip", "-n", name, "link", "set", "lo", "up")
+        for name, inner, outer, address, gateway in (
+                (self.near, "near0", "near1", NEAR, "10.99.1.1"),
+                (self.far, "far0", "far1", FAR, "10.99.2.1")):
+            run("ip", "link", "add", inner, "netns", name, "type", "veth", "peer", "name", outer,
+                "netns", self.router)
+            run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", inner)
+            run("ip", "-n", self.router, "addr", "add", f"{gateway}/24", "dev", outer)
+            run("ip", "-n", name, "link", "set", inner, "up")
+            run("ip", "-n", self.router, "link", "set", outer, "up")
+            run("ip", "-n", name, "route", "add", "default", "via", gateway)
+        self.forward(True)
+
+    def stop(self):
+        for name in self.made:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+    def enter(self, name):
+        """Words ahead of a command that is to run in there."""
+        return ["nsenter", f"--net=/run/netns/{name}"]
+
+    def forward(self, on):
+        """Off: the router drops everything, without a word to anybody."""
+        run(*self.enter(self.router), "sysctl", "-qw", f"net.ipv4.ip_forward={int(on)}")
+
+    def near_link(self, up):
+        run("ip", "-n", self.near, "link", "set", "near0", "up" if up else "down")
+        if up:
+            run("ip", "-n", self.near, "route", "replace", "default", "via", "10.99.1.1")
+
+    @contextlib.contextmanager
+    def inside(self, name):
+        """Sockets that this thread makes meanwhile are in there, also for ever after."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        there = os.open(f"/run/netns/{name}", os.O_RDONLY)
+        try:
+            if libc.setns(there, CLONE_NEWNET) < 0:
+                raise OSError(ctypes.get_errno(), "setns")
+            yield
+        finally:
+            if libc.setns(own, CLONE_NEWNET) < 0:
+                os._exit(70)  # the tests may not go on in another network
+            os.close(own)
+            os.close(there)
