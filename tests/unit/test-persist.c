@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "base/sync.h"
 #include "check.h"
@@ -21,7 +22,8 @@
 #include "conn/store.h"
 #include "loop.h"
 
-enum { HEAD_BYTES = 64, RECORD_HEAD = 24, RECORD_STATE = 20, USED_AT = 40, VERSION_AT = 8 };
+enum { HEAD_BYTES = 64, RECORD_HEAD = 24, RECORD_STATE = 20, RECORD_KIND = 4, RECORD_CHECK = 16,
+       SERIAL_AT = 32, USED_AT = 40, VERSION_AT = 8 };
 
 static char place[] = "/tmp/test-persist-XXXXXX";
 static int place_fd;
@@ -742,6 +744,70 @@ static void check_sent_again(unsigned doubtful, unsigned released, unsigned put_
 	close_queue(&after);
 }
 
+/* The first record of FILE as somebody would write it who knows the check. */
+static void forge_kind(const char *path, uint8_t kind)
+{
+	uint8_t record[RECORD_HEAD + 1024];
+	uint64_t serial, state;
+	uint32_t len, check;
+	FILE *file = fopen(path, "r+");
+
+	CHECK(file && fseek(file, SERIAL_AT, SEEK_SET) == 0);
+	CHECK(fread(&serial, sizeof(serial), 1, file) == 1 && fseek(file, HEAD_BYTES, SEEK_SET) == 0);
+	CHECK(fread(record, sizeof(record), 1, file) == 1);
+	memcpy(&len, record, sizeof(len));
+	record[RECORD_KIND] = kind;
+	state = digest_bytes(digest_step(serial, 0), record, RECORD_CHECK);
+	check = digest_end(digest_bytes(state, record + RECORD_HEAD, len - 16)); /* 16: its span */
+	memcpy(record + RECORD_CHECK, &check, sizeof(check));
+	CHECK(fseek(file, HEAD_BYTES, SEEK_SET) == 0 && fwrite(record, sizeof(record), 1, file) == 1);
+	CHECK(fclose(file) == 0);
+}
+
+/* What waits is counted, and sent once: nothing else in the file is. */
+static void check_only(const char *dir, bool again, unsigned doubtful, unsigned first)
+{
+	struct queue queue;
+	struct msg msg;
+
+	open_queue_as(&queue, dir, again);
+	CHECK_EQ(queue.found.cut_files, 0);
+	CHECK_EQ(queue.lost.messages, doubtful);
+	CHECK_EQ(queued(&queue), 3 - first);
+	for (unsigned next = first; next < 3; next++)
+		CHECK_EQ(queue_take(&queue, true), next);
+	CHECK(!outbox_next(queue.outbox, &msg));
+	CHECK_EQ(outbox_written(queue.outbox, queue.position).messages, 3 - first);
+	CHECK(outbox_empty(queue.outbox));
+	CHECK_EQ(queued(&queue), 0);
+	close_queue(&queue);
+}
+
+/* How far a message has got is not covered by its check: a rotten one is in doubt.  And a mark, for which
+ * there is no frame, is not sent. */
+static void check_outbox_damaged(void)
+{
+	struct queue queue;
+	char path[600];
+
+	open_queue(&queue, "a");
+	for (unsigned i = 0; i < 3; i++)
+		queue_put(&queue, i);
+	close_queue(&queue);
+	copy_dir("a", "b");
+	find_file("b", "outbox.", 0, path);
+	change_byte(path, HEAD_BYTES + RECORD_STATE, 3);
+	check_only("b", false, 1, 1);
+	copy_dir("a", "b");
+	change_byte(path, HEAD_BYTES + RECORD_STATE + 3, 0x80);
+	check_only("b", true, 1, 0);
+	copy_dir("a", "b");
+	forge_kind(path, MSG_CLOSED);
+	check_only("b", true, 0, 1);
+	remove_dir("a");
+	remove_dir("b");
+}
+
 /* Whatever moment: what was released is gone, what was taken is counted, what waits is there. */
 static void check_outbox_killed(void)
 {
@@ -918,6 +984,7 @@ int main(void)
 	check_mark_is_passed();
 	check_numbers_go_on();
 	check_outbox_killed();
+	check_outbox_damaged();
 	check_outbox_files();
 	check_moved_away();
 	check_sync();
