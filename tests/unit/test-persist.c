@@ -23,7 +23,7 @@
 #include "loop.h"
 
 enum { HEAD_BYTES = 64, RECORD_HEAD = 24, RECORD_STATE = 20, RECORD_KIND = 4, RECORD_CHECK = 16,
-       SERIAL_AT = 32, USED_AT = 40, VERSION_AT = 8 };
+       FIRST_SEQ_AT = 24, SERIAL_AT = 32, USED_AT = 40, HEAD_CHECK_AT = 48, VERSION_AT = 8, CURSOR_PLACE_AT = 8 };
 
 static char place[] = "/tmp/test-persist-XXXXXX";
 static int place_fd;
@@ -660,6 +660,68 @@ static void check_numbers_go_on(void)
 	remove_dir("a");
 }
 
+/* --- numbers that were not written by us --------------------------------------------------------- */
+
+static void put_number(const char *path, long at, uint64_t number)
+{
+	FILE *file = fopen(path, "r+");
+
+	CHECK(file && fseek(file, at, SEEK_SET) == 0);
+	CHECK(fwrite(&number, sizeof(number), 1, file) == 1);
+	CHECK(fclose(file) == 0);
+}
+
+/* The head of a log with another number of its first message, and with the check for that. */
+static void forge_first(const char *path, uint64_t first_seq)
+{
+	uint64_t words[5], state;
+	uint32_t version[2], check;
+	FILE *file;
+
+	put_number(path, FIRST_SEQ_AT, first_seq);
+	file = fopen(path, "r+");
+	CHECK(file && fread(words, sizeof(words), 1, file) == 1);
+	memcpy(version, &words[1], sizeof(version));
+	state = digest_step(digest_step(words[0], version[0]), version[1]);
+	for (int i = 2; i < 5; i++)
+		state = digest_step(state, words[i]);
+	check = digest_end(state);
+	CHECK(fseek(file, HEAD_CHECK_AT, SEEK_SET) == 0 && fwrite(&check, sizeof(check), 1, file) == 1);
+	CHECK(fclose(file) == 0);
+}
+
+/* They would wrap, and what came then be taken for older than what was there. */
+static void check_absurd_numbers(void)
+{
+	struct kept kept;
+	struct mark *mark;
+	char path[600];
+
+	open_kept(&kept, "a", 1 << 20);
+	put(&kept, 0, 10);
+	CHECK_EQ(cursors_add(kept.cursors, MARK_NAMED, "c", &mark), 0);
+	close_kept(&kept);
+	find_file("a", "spool.", 0, path);
+	forge_first(path, 40);
+	open_kept(&kept, "a", 1 << 20);
+	CHECK_EQ(kept.found.set_aside, 0); /* forged well, but no harm */
+	CHECK_EQ(spool_next_seq(kept.spool), 41);
+	close_kept(&kept);
+	forge_first(path, UINT64_MAX);
+	find_file("a", "cursor.", 0, path);
+	put_number(path, CURSOR_PLACE_AT, UINT64_MAX);
+	open_kept(&kept, "a", 1 << 20);
+	CHECK_EQ(kept.found.set_aside, 1);
+	CHECK(!cursors_find(kept.cursors, MARK_NAMED, "c"));
+	CHECK_EQ(count_files("a", "bad."), 2);
+	CHECK_EQ(spool_next_seq(kept.spool), 0);
+	put(&kept, 7, 10);
+	CHECK_EQ(spool_next_seq(kept.spool), 1);
+	CHECK_EQ(read_all(&kept, 7), 1);
+	close_kept(&kept);
+	remove_dir("a");
+}
+
 /* --- outbox --------------------------------------------------------------------------------- */
 
 struct queue {
@@ -984,6 +1046,7 @@ int main(void)
 	check_mark_is_passed();
 	check_numbers_go_on();
 	check_outbox_killed();
+	check_absurd_numbers();
 	check_outbox_damaged();
 	check_outbox_files();
 	check_moved_away();
