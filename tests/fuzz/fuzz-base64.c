@@ -1,5 +1,5 @@
-/* Base64: decoding and encoding undo each other, and what is refused is refused by a plain reading of
- * RFC 4648 section 4, too.
+/* Base64: decoding and encoding undo each other, and what is refused is refused by a plain reading
+ * of RFC 4648 section 4, too.
  *
  * Input: any bytes, taken for both sides. */
 #include <errno.h>

@@ -1,10 +1,11 @@
-/* Requests of two programs and a hostile server: what is sent differs from what was asked in one place
- * alone, ids on the wire are unique, an answer reaches only who asked, once, with his own id.
+/* Requests of two programs and a hostile server: what is sent differs from what was asked in one
+ * place alone, ids on the wire are unique, an answer reaches only who asked, once, with his own id.
  *
- * Input: a byte (id-type), four lines (id; reply-id; partial; not-reply; empty: none), then a line for each
- * step: '1' or '2' and a request of that program ('!' behind it: it must be one; '=': as it is), '0' one of nobody's;
- * '<' and what the server says, '#' in which stands for the last id on the wire; 'L' or 'M' that program leaves,
- * 'X' the link is lost, 'T' time passes, 'R' a message that is reserved. */
+ * Input: a byte (id-type), four lines (id; reply-id; partial; not-reply; empty: none), then a line
+ * for each step: '1' or '2' and a request of that program ('!' behind it: it must be one; '=': as
+ * it is), '0' one of nobody's;
+ * '<' and what the server says, '#' in which stands for the last id on the wire; 'L' or 'M' that
+ * program leaves, 'X' the link is lost, 'T' time passes, 'R' a message that is reserved. */
 #include <errno.h>
 
 #include "codec/json.h"
@@ -31,8 +32,8 @@ static struct {
 } f;
 
 /* A and B are the same but for one place, of at most A_MAX bytes there and B_MAX here. */
-static bool differ_in_one_place(const uint8_t *a, size_t a_len, size_t a_max, const uint8_t *b, size_t b_len,
-				size_t b_max)
+static bool differ_in_one_place(const uint8_t *a, size_t a_len, size_t a_max, const uint8_t *b,
+				size_t b_len, size_t b_max)
 {
 	size_t ahead = 0, behind = 0, least = a_len < b_len ? a_len : b_len;
 
@@ -51,7 +52,8 @@ static void on_answered(void *owner, uint64_t tag, enum calls_answer kind, const
 	HOLDS(tag < f.tags && asked->open && caller == &f.caller[asked->by]);
 	HOLDS(f.said);
 	/* The server may have written the number at any length: 1.000000 */
-	HOLDS(differ_in_one_place(f.said->data, f.said->len, f.said->len, msg->data, msg->len, CALLS_ID_MAX));
+	HOLDS(differ_in_one_place(f.said->data, f.said->len, f.said->len, msg->data, msg->len,
+				  CALLS_ID_MAX));
 	HOLDS(json_valid((const char *)msg->data, msg->len));
 	if (kind == CALLS_FINAL)
 		asked->open = false;
@@ -85,7 +87,8 @@ static void check_stats(void)
 	HOLDS(stats.open == open_now());
 }
 
-/* --- steps ------------------------------------------------------------------------------------- */
+/* --- steps -------------------------------------------------------------------------------------
+ */
 
 /* What stands on the wire where the asker's id was: for the server to use. */
 static void note_wire(const struct msg *msg, const struct msg *sent)
@@ -107,14 +110,16 @@ static void note_wire(const struct msg *msg, const struct msg *sent)
 static void check_sent(const struct msg *msg, const struct msg *sent, bool raw)
 {
 	HOLDS(sent->kind == msg->kind && sent->len <= ROOM);
-	HOLDS(differ_in_one_place(msg->data, msg->len, raw ? 0 : CALLS_ID_MAX, sent->data, sent->len, f.put_max));
+	HOLDS(differ_in_one_place(msg->data, msg->len, raw ? 0 : CALLS_ID_MAX, sent->data,
+				  sent->len, f.put_max));
 	HOLDS(json_valid((const char *)sent->data, sent->len));
 }
 
 static void ask(unsigned by, struct food text)
 {
 	bool must = text.len > 0 && *text.at == '!', raw = text.len > 0 && *text.at == '=';
-	struct calls_terms terms = {.caller = by ? &f.caller[by] : NULL, .tag = f.tags, .must = must, .raw = raw};
+	struct calls_terms terms = {
+		.caller = by ? &f.caller[by] : NULL, .tag = f.tags, .must = must, .raw = raw};
 	struct msg msg = {.kind = MSG_TEXT}, sent = {0};
 	const char *problem = NULL;
 	uint8_t *copy;
@@ -186,7 +191,8 @@ static void say(struct food text)
 	HOLDS(open > 0 || r == CALLS_EVENT || r == CALLS_DROPPED);
 	HOLDS(json_valid(copy, len) || r == CALLS_EVENT);
 	if (r == CALLS_PUBLIC) {
-		HOLDS(differ_in_one_place(msg.data, msg.len, msg.len, ret.data, ret.len, CALLS_ID_MAX));
+		HOLDS(differ_in_one_place(msg.data, msg.len, msg.len, ret.data, ret.len,
+					  CALLS_ID_MAX));
 		settle_public();
 	}
 	calls_is_error(f.calls, &msg);
@@ -248,7 +254,8 @@ static void step(struct food line)
 	check_stats();
 }
 
-/* --- the whole --------------------------------------------------------------------------------- */
+/* --- the whole ---------------------------------------------------------------------------------
+ */
 
 struct list_of_one {
 	char *value[2];
@@ -281,7 +288,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	memset(&f, 0, sizeof(f));
 	HOLDS(loop_init() == 0);
 	for (int i = 1; i <= 2; i++)
-		f.caller[i] = (struct caller){.answered = on_answered, .failed = on_failed, .owner = &f.caller[i]};
+		f.caller[i] = (struct caller){
+			.answered = on_answered, .failed = on_failed, .owner = &f.caller[i]};
 	take_rule(&food, &id);
 	f.put_max = 32 + (id.value[0] ? 6 * strlen(id.value[0]) : 0); /* \u00XX each */
 	take_rule(&food, &reply_id);

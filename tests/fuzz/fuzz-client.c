@@ -1,7 +1,8 @@
 /* What the client believes of a daemon: its events, its answers to requests, records that are to be
  * stamped, its status.  In any pieces the same is printed.
  *
- * Input: a byte (bits 0-1: which of these; others: its options), a byte (number of cuts), the cuts, the bytes. */
+ * Input: a byte (bits 0-1: which of these; others: its options), a byte (number of cuts), the cuts,
+ * the bytes. */
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -17,7 +18,8 @@ enum { CUTS_MAX = 32, OUT_MAX = 64 << 20, LEN_MAX = 64 * 1024, DIGITS_MAX = 4 };
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
-static int answer(uint8_t flags, struct food cuts, struct food bytes, struct buf *out, int *ret_exit)
+static int answer(uint8_t flags, struct food cuts, struct food bytes, struct buf *out,
+		  int *ret_exit)
 {
 	struct answers answers = {
 		.who = "x",
@@ -41,7 +43,8 @@ static int answer(uint8_t flags, struct food cuts, struct food bytes, struct buf
 	return r;
 }
 
-/* In order of numbers there is a place for each: a number of many digits is only a lot of memory. */
+/* In order of numbers there is a place for each: a number of many digits is only a lot of memory.
+ */
 static bool has_long_number(struct food bytes)
 {
 	size_t digits = 0;
@@ -130,7 +133,8 @@ static void check_events(uint8_t flags, struct food cuts, struct food bytes)
 
 	listen_to(flags, no_cuts, bytes, &one);
 	listen_to(flags, cuts, bytes, &other);
-	HOLDS(one.exit == other.exit && one.taken == other.taken && one.missed_any == other.missed_any);
+	HOLDS(one.exit == other.exit && one.taken == other.taken &&
+	      one.missed_any == other.missed_any);
 }
 
 /* --- status ----------------------------------------------------------------------------------- */

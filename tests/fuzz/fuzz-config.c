@@ -1,8 +1,8 @@
-/* A configuration file: it is taken whole or refused with printable lines that name it; read a second
- * time it is the same, and nothing would have to change.
+/* A configuration file: it is taken whole or refused with printable lines that name it; read a
+ * second time it is the same, and nothing would have to change.
  *
- * Input: the file.  "more.conf" lies beside it; a line with "include" and a slash is not tried, for that
- * could name any file of this machine. */
+ * Input: the file.  "more.conf" lies beside it; a line with "include" and a slash is not tried, for
+ * that could name any file of this machine. */
 #include "base/log.h"
 #include "codec/utf8.h"
 #include "scratch.h"
@@ -16,7 +16,8 @@ static bool is_harmless(struct food food)
 	while (food.len > 0) {
 		struct food line = take_until(&food, '\n');
 
-		if (line.len > 0 && memmem(line.at, line.len, "include", 7) && memchr(line.at, '/', line.len))
+		if (line.len > 0 && memmem(line.at, line.len, "include", 7) &&
+		    memchr(line.at, '/', line.len))
 			return false;
 	}
 	return true;
@@ -61,7 +62,8 @@ static void check_section(const struct section *section)
 	const char *problem = NULL;
 	struct url url = {0};
 
-	HOLDS(config_name_valid(section->name) && !strpbrk(section->name, "/\n") && *section->name != '.');
+	HOLDS(config_name_valid(section->name) && !strpbrk(section->name, "/\n") &&
+	      *section->name != '.');
 	HOLDS(url_parse(&url, section->conn.url, &problem) == 0);
 	HOLDS(section->line > 0 && section->file);
 	HOLDS(section->conn.ws.max_message_bytes > 0);
@@ -73,11 +75,12 @@ static void check_same(struct config *one, struct config *other)
 {
 	struct section *a = list_first(&one->sections, struct section, link), *b;
 
-	list_for_each(b, &other->sections, link) {
+	list_for_each (b, &other->sections, link) {
 		HOLDS(a && strcmp(a->name, b->name) == 0);
 		check_section(a);
 		HOLDS(config_compare(a, b) == 0 && config_compare(b, a) == 0);
-		a = a->link.next == &one->sections ? NULL : list_entry(a->link.next, struct section, link);
+		a = a->link.next == &one->sections ? NULL
+						   : list_entry(a->link.next, struct section, link);
 	}
 	HOLDS(!a);
 }

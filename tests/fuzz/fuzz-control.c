@@ -1,8 +1,9 @@
-/* The control socket of a whole daemon (only the network, commands and log files are stand-ins): whatever
- * a client says, he gets lines of JSON, leaves nothing behind, and the next one is served.
+/* The control socket of a whole daemon (only the network, commands and log files are stand-ins):
+ * whatever a client says, he gets lines of JSON, leaves nothing behind, and the next one is served.
  *
- * Input: a byte (bit 0: the connection "feed" is open, 1: it has received something, 2: the client reads what
- * is streamed to him, 3: he hangs up at once), a byte (number of cuts), the cuts, what the client says. */
+ * Input: a byte (bit 0: the connection "feed" is open, 1: it has received something, 2: the client
+ * reads what is streamed to him, 3: he hangs up at once), a byte (number of cuts), the cuts, what
+ * the client says. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -24,9 +25,11 @@
 
 enum { CUTS_MAX = 16, LEN_MAX = 32 * 1024, ANSWER_MAX = 4 << 20, TURNS = 6 };
 
-static const char config_text[] = "[feed]\nurl = ws://192.0.2.1/\nendpoints = last status\nid = /id\n";
+static const char config_text[] =
+	"[feed]\nurl = ws://192.0.2.1/\nendpoints = last status\nid = /id\n";
 
-/* --- stand-ins: only the first who dials gets through, and only when we say so ------------------------- */
+/* --- stand-ins: only the first who dials gets through, and only when we say so
+ * ------------------------- */
 
 struct dial {
 	const struct dial_events *events;
@@ -71,7 +74,8 @@ int dial_check_address(const char *text)
 	return strchr(text, ':') ? 0 : -EINVAL;
 }
 
-/* --- stand-ins: a log file could have any name -------------------------------------------------------- */
+/* --- stand-ins: a log file could have any name
+ * -------------------------------------------------------- */
 
 int filelog_new(struct filelog **ret, struct conn *conn, const struct endpoint_options *options,
 		const struct access *access)
@@ -102,7 +106,8 @@ int filelog_describe(const struct filelog *filelog, struct buf *out)
 	return 0;
 }
 
-/* --- the daemon --------------------------------------------------------------------------------- */
+/* --- the daemon ---------------------------------------------------------------------------------
+ */
 
 static struct service *service;
 static struct control *control;
@@ -158,7 +163,8 @@ static void stop(void)
 	scratch_clear();
 }
 
-/* --- a client ------------------------------------------------------------------------------------ */
+/* --- a client ------------------------------------------------------------------------------------
+ */
 
 struct client {
 	int fd, stream_fd;
@@ -196,7 +202,9 @@ static void client_hear(struct client *client)
 			char bytes[CMSG_SPACE(sizeof(int))];
 		} ancillary;
 		struct iovec iov = {bytes, sizeof(bytes)};
-		struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = ancillary.bytes,
+		struct msghdr msg = {.msg_iov = &iov,
+				     .msg_iovlen = 1,
+				     .msg_control = ancillary.bytes,
 				     .msg_controllen = sizeof(ancillary.bytes)};
 		ssize_t n = recvmsg(client->fd, &msg, MSG_CMSG_CLOEXEC);
 
@@ -296,11 +304,13 @@ static void check_next(void)
 	struct json_span span;
 
 	client_start(&client);
-	client_say(&client, (struct food){NULL, 0}, (struct food){(const uint8_t *)question, sizeof(question) - 1});
+	client_say(&client, (struct food){NULL, 0},
+		   (struct food){(const uint8_t *)question, sizeof(question) - 1});
 	turns(TURNS);
 	client_hear(&client);
 	check_heard(&client);
-	HOLDS(json_find((char *)buf_head(&client.heard), buf_len(&client.heard), "/ok", &span) == 1);
+	HOLDS(json_find((char *)buf_head(&client.heard), buf_len(&client.heard), "/ok", &span) ==
+	      1);
 	HOLDS(client.ended && json_is_true(&span) == !stopping);
 	client_end(&client);
 }

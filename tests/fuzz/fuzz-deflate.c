@@ -1,9 +1,10 @@
-/* Compression: what a server sends is inflated as zlib alone would, in any pieces, and never beyond the
- * limit; what we pack is what the other side unpacks; an answer's terms can be said and understood again.
+/* Compression: what a server sends is inflated as zlib alone would, in any pieces, and never beyond
+ * the limit; what we pack is what the other side unpacks; an answer's terms can be said and
+ * understood again.
  *
- * Input: a byte of flags (bits 0-1: what is tried; 2: the server forgets), a byte (the limit), a byte (number of
- * cuts), the cuts, then: an extension as in an answer; compressed messages, each ended by AA 55; or messages to be packed,
- * likewise. */
+ * Input: a byte of flags (bits 0-1: what is tried; 2: the server forgets), a byte (the limit), a
+ * byte (number of cuts), the cuts, then: an extension as in an answer; compressed messages, each
+ * ended by AA 55; or messages to be packed, likewise. */
 #include <errno.h>
 #include <zlib.h>
 
@@ -28,7 +29,8 @@ static void check_terms(const uint8_t *data, size_t len)
 		HOLDS(deflate_judge(&again, text, strlen(text), &problem) == 0);
 		HOLDS(again.server_resets == terms.server_resets &&
 		      again.client_resets == terms.client_resets &&
-		      again.server_bits == terms.server_bits && again.client_bits == terms.client_bits);
+		      again.server_bits == terms.server_bits &&
+		      again.client_bits == terms.client_bits);
 		HOLDS(deflate_judge(&terms, member, len, &problem) == -EPROTO); /* not twice */
 	} else {
 		HOLDS(problem && is_one_line(problem));
@@ -41,7 +43,8 @@ static void check_terms(const uint8_t *data, size_t len)
 /* --- messages in ------------------------------------------------------------------------------ */
 
 /* One message, cut as CUTS says.  0, or the error. */
-static int inflate_message(struct inflater *inflater, struct food message, struct food *cuts, struct buf *out)
+static int inflate_message(struct inflater *inflater, struct food message, struct food *cuts,
+			   struct buf *out)
 {
 	const char *problem = NULL;
 	int r = 0;
@@ -60,7 +63,8 @@ static int inflate_message(struct inflater *inflater, struct food message, struc
 	return r;
 }
 
-/* By zlib alone: one message as a whole, if it is an ordinary one (no final block).  Z_OK, or not. */
+/* By zlib alone: one message as a whole, if it is an ordinary one (no final block).  Z_OK, or not.
+ */
 static int inflate_plainly(z_stream *z, struct food message, uint8_t *out, size_t *ret_len)
 {
 	uint8_t *in = malloc(message.len + 4);
@@ -133,7 +137,8 @@ static void check_inflating(struct food food, struct food cuts, size_t limit, bo
 		z_goes_on = z_goes_on && message.len > 0 &&
 			    inflate_plainly(&z, message, plain, &len) == Z_OK;
 		if (z_goes_on && len <= limit)
-			HOLDS(r == 0 && same_bytes(buf_head(&whole.out), buf_len(&whole.out), plain, len));
+			HOLDS(r == 0 &&
+			      same_bytes(buf_head(&whole.out), buf_len(&whole.out), plain, len));
 		else if (z_goes_on)
 			HOLDS(r == -ENOBUFS);
 		if (forgets)
@@ -152,7 +157,8 @@ static void check_inflating(struct food food, struct food cuts, size_t limit, bo
 /* What we send, read by what we read with: the two sides of the extension are alike. */
 static void check_packing(struct food food, struct food *cuts, uint8_t bits, bool resets)
 {
-	const struct deflate_terms terms = {.agreed = true, .client_resets = resets,
+	const struct deflate_terms terms = {.agreed = true,
+					    .client_resets = resets,
 					    .client_bits = bits % 16 >= 8 ? bits % 16 : 0};
 	struct deflater *deflater;
 	struct side other;
@@ -168,8 +174,10 @@ static void check_packing(struct food food, struct food *cuts, uint8_t bits, boo
 		HOLDS(r == DEFLATER_PLAIN || r == DEFLATER_PACKED);
 		if (r == DEFLATER_PACKED) {
 			HOLDS(len > 0 && len < message.len && message.len >= DEFLATER_MIN_BYTES);
-			HOLDS(inflate_message(other.inflater, (struct food){packed, len}, cuts, &other.out) == 0);
-			HOLDS(same_bytes(buf_head(&other.out), buf_len(&other.out), message.at, message.len));
+			HOLDS(inflate_message(other.inflater, (struct food){packed, len}, cuts,
+					      &other.out) == 0);
+			HOLDS(same_bytes(buf_head(&other.out), buf_len(&other.out), message.at,
+					 message.len));
 			buf_clear(&other.out);
 		}
 		if (i % 3 == 2)
@@ -190,6 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	else if (flags % 4 == 1)
 		check_packing(food, &cuts, limit, flags & 4);
 	else
-		check_inflating(food, cuts, limit < 0xf0 ? limit : (size_t)1 << (limit & 15), flags & 4);
+		check_inflating(food, cuts, limit < 0xf0 ? limit : (size_t)1 << (limit & 15),
+				flags & 4);
 	return 0;
 }

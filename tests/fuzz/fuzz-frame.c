@@ -2,8 +2,8 @@
  * messages; a message that was decoded comes back when it is encoded and decoded again; and so does
  * any message whatever.
  *
- * Input: a byte (bits 0-2: framing, 3: type), a byte (max-message), a byte (number of cuts), the cuts (bit 7:
- * keep), the stream. */
+ * Input: a byte (bits 0-2: framing, 3: type), a byte (max-message), a byte (number of cuts), the
+ * cuts (bit 7: keep), the stream. */
 #include <errno.h>
 
 #include "codec/frame.h"
@@ -58,7 +58,8 @@ static bool drain(struct decoder *decoder, const struct plan *plan, struct log *
 	for (;;) {
 		const char *problem = NULL;
 		struct msg msg = {0};
-		int r = end ? decoder_end(decoder, &msg, &problem) : decoder_next(decoder, &msg, &problem);
+		int r = end ? decoder_end(decoder, &msg, &problem)
+			    : decoder_next(decoder, &msg, &problem);
 
 		HOLDS(r >= 0);
 		if (r == DECODER_MORE)
@@ -79,7 +80,8 @@ static void finish(struct decoder *decoder, const struct plan *plan, struct log 
 	HOLDS(!decoder_unfinished(decoder));
 }
 
-static void decode(const struct plan *plan, struct log *log, struct food cuts, const uint8_t *data, size_t len)
+static void decode(const struct plan *plan, struct log *log, struct food cuts, const uint8_t *data,
+		   size_t len)
 {
 	struct decoder decoder;
 	bool broken = false;
@@ -122,14 +124,16 @@ static void check_same(const struct plan *plan, const struct log *one, const str
 				 buf_head(&other->messages), buf_len(&other->messages)));
 }
 
-static size_t next_entry(const struct log *log, size_t at, struct entry *ret, const uint8_t **ret_data)
+static size_t next_entry(const struct log *log, size_t at, struct entry *ret,
+			 const uint8_t **ret_data)
 {
 	memcpy(ret, buf_head(&log->messages) + at, sizeof(*ret));
 	*ret_data = buf_head(&log->messages) + at + sizeof(*ret);
 	return at + sizeof(*ret) + ret->len;
 }
 
-static void check_raw(const struct plan *plan, const struct log *log, const uint8_t *data, size_t len)
+static void check_raw(const struct plan *plan, const struct log *log, const uint8_t *data,
+		      size_t len)
 {
 	size_t seen = 0;
 
@@ -141,7 +145,8 @@ static void check_raw(const struct plan *plan, const struct log *log, const uint
 
 		at = next_entry(log, at, &entry, &bytes);
 		HOLDS(entry.outcome == DECODER_MSG && entry.len > 0);
-		HOLDS(entry.len <= len - seen && same_bytes(bytes, entry.len, data + seen, entry.len));
+		HOLDS(entry.len <= len - seen &&
+		      same_bytes(bytes, entry.len, data + seen, entry.len));
 		seen += entry.len;
 	}
 	HOLDS(seen == len);
@@ -177,7 +182,8 @@ static void check_back(const struct plan *plan, const struct msg *msg, const str
 	buf_done(&log.messages);
 }
 
-static void check_message(const struct plan *plan, enum msg_kind kind, const uint8_t *data, size_t len)
+static void check_message(const struct plan *plan, enum msg_kind kind, const uint8_t *data,
+			  size_t len)
 {
 	struct plan wide = {plan->framing, plan->type, len > 0 ? len : 1};
 	struct msg msg = {.kind = (uint8_t)kind, .data = data, .len = len};
@@ -241,7 +247,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct food food = {data, len}, whole = {NULL, 0}, cuts;
 	uint8_t bits = take_byte(&food), max = take_byte(&food);
-	struct plan plan = {bits % FRAMINGS, bits & 8 ? MSG_BINARY : MSG_TEXT, max < 200 ? max + 1u : 1u << 16};
+	struct plan plan = {bits % FRAMINGS, bits & 8 ? MSG_BINARY : MSG_TEXT,
+			    max < 200 ? max + 1u : 1u << 16};
 	struct log one, other;
 
 	cuts = take_bytes(&food, take_byte(&food) % CUTS_MAX);

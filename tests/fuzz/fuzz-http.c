@@ -1,5 +1,5 @@
-/* A server's head: what is accepted is made of the bytes that came, in order, and would be read the same
- * when written afresh; what a first part shows never changes when the rest comes.
+/* A server's head: what is accepted is made of the bytes that came, in order, and would be read the
+ * same when written afresh; what a first part shows never changes when the rest comes.
  *
  * Input: the head, and whatever stands behind it. */
 #include <errno.h>
@@ -37,7 +37,8 @@ static int parse(struct http_head *head, const uint8_t *data, size_t len)
 
 static void check_shape(const struct http_head *head, const uint8_t *data, size_t len)
 {
-	const char *at = head->reason + head->reason_len, *end = (const char *)data + head->head_len;
+	const char *at = head->reason + head->reason_len,
+		   *end = (const char *)data + head->head_len;
 
 	HOLDS(head->head_len <= len && head->head_len <= HTTP_HEAD_MAX);
 	HOLDS(memmem(data, len, "\r\n\r\n", 4) == end - 4);
@@ -119,7 +120,8 @@ static void check_fields(const struct http_head *head)
 		const struct http_field *field = &head->field[i], *found = NULL;
 		char *name = copy_text(field->name, field->name_len);
 		unsigned same = 0;
-		uint32_t ms = http_retry_after_ms(field->value, field->value_len, 1700000000u * UINT64_C(1000000));
+		uint32_t ms = http_retry_after_ms(field->value, field->value_len,
+						  1700000000u * UINT64_C(1000000));
 		int r = http_find_one(head, name, &found);
 
 		for (size_t j = 0; j < head->fields; j++)
@@ -134,7 +136,8 @@ static void check_fields(const struct http_head *head)
 
 /* --- in parts -------------------------------------------------------------------------------- */
 
-/* DONE for no prefix that is shorter than the head, and for each that is not; an error stays one. */
+/* DONE for no prefix that is shorter than the head, and for each that is not; an error stays one.
+ */
 static void check_prefixes(const struct http_head *head, int whole, const uint8_t *data, size_t len)
 {
 	size_t step = len / PREFIXES + 1;

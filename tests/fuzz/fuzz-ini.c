@@ -1,5 +1,5 @@
-/* Configuration text: each line is told once or is empty, nothing is told that does not stand there, and
- * what was understood is understood the same when written plainly.
+/* Configuration text: each line is told once or is empty, nothing is told that does not stand
+ * there, and what was understood is understood the same when written plainly.
  *
  * Input: the text. */
 #include "base/buf.h"
@@ -52,7 +52,8 @@ static void on_value(void *owner, const char *key, const char *value, unsigned l
 	check_text(told, key);
 	check_text(told, value);
 	HOLDS(*key && !strchr(key, '=') && !strchr("[#;", *key));
-	/* CR at the end of a line belongs to the line's end: one that was told stood ahead of that. */
+	/* CR at the end of a line belongs to the line's end: one that was told stood ahead of that.
+	 */
 	HOLDS(buf_printf(&told->plain, "%s = %s\r\n", key, value) == 0);
 }
 
@@ -74,7 +75,8 @@ static void parse(struct told *told, const char *text, size_t len)
 
 	*told = (struct told){.text = text, .len = len};
 	buf_init(&told->plain, 4 * len + 16);
-	HOLDS(buf_append_str(&told->plain, "#\n") == 0); /* a byte order mark is skipped in the first line */
+	HOLDS(buf_append_str(&told->plain, "#\n") ==
+	      0);        /* a byte order mark is skipped in the first line */
 	copy[len] = 'x'; /* writable, not to be relied upon */
 	ini_parse(copy, len, &events, told);
 	for (size_t i = 0; i < len; i++)

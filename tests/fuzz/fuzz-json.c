@@ -1,5 +1,5 @@
-/* JSON texts: the scanner accepts what a plain recursive reading of RFC 8259 accepts, walks see all of it
- * and in order, and strings survive being unquoted and quoted.
+/* JSON texts: the scanner accepts what a plain recursive reading of RFC 8259 accepts, walks see all
+ * of it and in order, and strings survive being unquoted and quoted.
  *
  * Input: a pointer (RFC 6901), NUL, the text. */
 #include <errno.h>
@@ -161,7 +161,8 @@ static void check_string(const struct json_span *span)
 		whole = (struct json_span){(char *)buf_head(&quoted), buf_len(&quoted)};
 		HOLDS(is_json(whole.at, whole.len) && json_is_string(&whole));
 		HOLDS(json_unquote(&whole, &again) == 0);
-		HOLDS(same_bytes(buf_head(&again), buf_len(&again), buf_head(&value), buf_len(&value)));
+		HOLDS(same_bytes(buf_head(&again), buf_len(&again), buf_head(&value),
+				 buf_len(&value)));
 		buf_done(&quoted);
 		buf_done(&again);
 	}
@@ -195,7 +196,8 @@ static void check_scalar(const struct json_span *span)
 
 /* --- walks ----------------------------------------------------------------------------------- */
 
-/* Members of a valid text: each lies behind the one before, is valid by itself, and has no blanks. */
+/* Members of a valid text: each lies behind the one before, is valid by itself, and has no blanks.
+ */
 static void check_walk(const struct json_span *span, unsigned depth)
 {
 	struct json_span key = {span->at, 0}, value;
@@ -247,7 +249,8 @@ static void check_one_line(const char *text, size_t len)
 	HOLDS(json_one_line(&out, text, len) == 0);
 	HOLDS(buf_len(&out) == len);
 	for (size_t i = 0; i < len; i++)
-		HOLDS((char)buf_head(&out)[i] == (text[i] == '\n' || text[i] == '\r' ? ' ' : text[i]));
+		HOLDS((char)buf_head(&out)[i] ==
+		      (text[i] == '\n' || text[i] == '\r' ? ' ' : text[i]));
 	HOLDS(is_json((char *)buf_head(&out), len));
 	buf_done(&out);
 }
@@ -271,7 +274,8 @@ static void check_find(const char *pointer, const char *text, size_t len, bool v
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct food food = {data, len}, piece = take_until(&food, '\0');
-	char *pointer = copy_text(piece.at, piece.len), *text = (char *)copy_bytes(food.at, food.len);
+	char *pointer = copy_text(piece.at, piece.len),
+	     *text = (char *)copy_bytes(food.at, food.len);
 	bool valid = json_valid(text, food.len);
 	struct json_span whole;
 

@@ -1,5 +1,5 @@
-/* One member of a JSON text is replaced or put in: every other byte stays, the result is JSON if text and
- * value were, and the member is found there.
+/* One member of a JSON text is replaced or put in: every other byte stays, the result is JSON if
+ * text and value were, and the member is found there.
  *
  * Input: a pointer (RFC 6901), NUL, the new value, NUL, the text. */
 #include <errno.h>
@@ -7,7 +7,8 @@
 #include "codec/member.h"
 #include "fuzz.h"
 
-/* The new value as it would stand in a text: without blanks around, and flat, since a text has a depth. */
+/* The new value as it would stand in a text: without blanks around, and flat, since a text has a
+ * depth. */
 static bool is_flat(const char *fresh, size_t len)
 {
 	struct json_span span = {fresh, len};
@@ -17,7 +18,8 @@ static bool is_flat(const char *fresh, size_t len)
 	       (json_is_string(&span) || !strpbrk(fresh, "[{"));
 }
 
-static void check_found(const struct member_path *path, const char *text, size_t len, const char *fresh)
+static void check_found(const struct member_path *path, const char *text, size_t len,
+			const char *fresh)
 {
 	struct json_span at;
 
@@ -29,7 +31,8 @@ static void check_found(const struct member_path *path, const char *text, size_t
 static void check_replace(const struct member_path *path, const char *text, size_t len,
 			  const struct json_span *at, const char *fresh)
 {
-	size_t fresh_len = strlen(fresh), ahead = (size_t)(at->at - text), behind = len - ahead - at->len;
+	size_t fresh_len = strlen(fresh), ahead = (size_t)(at->at - text),
+	       behind = len - ahead - at->len;
 	size_t want = len - at->len + fresh_len;
 	char *to = (char *)copy_bytes(text, 0);
 
@@ -43,7 +46,8 @@ static void check_replace(const struct member_path *path, const char *text, size
 	free(to);
 }
 
-static void check_insert(const struct member_path *path, const char *text, size_t len, const char *fresh)
+static void check_insert(const struct member_path *path, const char *text, size_t len,
+			 const char *fresh)
 {
 	size_t fresh_len = strlen(fresh), room = len + member_growth(path, fresh_len), ahead, n;
 	struct json_span at;
@@ -115,8 +119,8 @@ static void check_value(const struct json_span *span)
 	free(text);
 }
 
-static void check_find(const struct member_path *path, const char *pointer, const char *text, size_t len,
-		       const char *fresh)
+static void check_find(const struct member_path *path, const char *pointer, const char *text,
+		       size_t len, const char *fresh)
 {
 	struct json_span at = {NULL, 0}, first, other = {fresh, strlen(fresh)};
 	int r = member_find(text, len, path, &at), found = json_find(text, len, pointer, &first);
@@ -138,7 +142,8 @@ static void check_find(const struct member_path *path, const char *pointer, cons
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	struct food food = {data, len}, first = take_until(&food, '\0'), second = take_until(&food, '\0');
+	struct food food = {data, len}, first = take_until(&food, '\0'),
+		    second = take_until(&food, '\0');
 	char *pointer = copy_text(first.at, first.len), *fresh = copy_text(second.at, second.len);
 	char *text = (char *)copy_bytes(food.at, food.len);
 	struct member_path path = {0};

@@ -1,9 +1,10 @@
-/* Files of a connection that are found at a start: spool, outbox, places of readers.  They are built from the
- * input and then damaged; what is taken up is compared with a plain reading of the layout
- * (conn/blockfile.h), what is torn is cut once and for all, and all goes on from there.
+/* Files of a connection that are found at a start: spool, outbox, places of readers.  They are
+ * built from the input and then damaged; what is taken up is compared with a plain reading of the
+ * layout (conn/blockfile.h), what is torn is cut once and for all, and all goes on from there.
  *
- * Input: a byte (bit 0: messages in doubt are sent again), then files.  Each: a byte of what it is (bits 0-1: spool,
- * outbox, place, reader's place; 2-3: its number), then its content, see build_log() and build_place(). */
+ * Input: a byte (bit 0: messages in doubt are sent again), then files.  Each: a byte of what it is
+ * (bits 0-1: spool, outbox, place, reader's place; 2-3: its number), then its content, see
+ * build_log() and build_place(). */
 #include <errno.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -19,19 +20,33 @@
 #include "scratch.h"
 
 enum {
-	FILES_MAX = 4, BYTES_MAX = 12 * 1024, RECORDS_MAX = 64, FOUND_MAX = 512,
-	HEAD = 64, RECORD_HEAD = 24, CHECK_AT = 16, STATE_AT = 20, /* conn/blockfile.h, conn/block.h */
-	SPAN = 16, /* at the end of each record of the outbox */
+	FILES_MAX = 4,
+	BYTES_MAX = 12 * 1024,
+	RECORDS_MAX = 64,
+	FOUND_MAX = 512,
+	HEAD = 64,
+	RECORD_HEAD = 24,
+	CHECK_AT = 16,
+	STATE_AT = 20, /* conn/blockfile.h, conn/block.h */
+	SPAN = 16,     /* at the end of each record of the outbox */
 	PLACE_BYTES = 4096,
-	WAITING = 0, RELEASED = 2, /* what is neither is in doubt */
+	WAITING = 0,
+	RELEASED = 2, /* what is neither is in doubt */
 };
 
 #define LOG_MAGIC UINT64_C(0x6b6c62657069770a)
 #define PLACE_MAGIC UINT64_C(0x3172756365706977)
 
-enum { WHOLE = 1, SIZED = 2, LARGE_NUMBERS = 4, MEND_HEAD = 8, MEND_RECORDS = 16 }; /* of how a log is built */
+enum {
+	WHOLE = 1,
+	SIZED = 2,
+	LARGE_NUMBERS = 4,
+	MEND_HEAD = 8,
+	MEND_RECORDS = 16
+}; /* of how a log is built */
 
-/* --- the disk is not waited for ------------------------------------------------------------------ */
+/* --- the disk is not waited for ------------------------------------------------------------------
+ */
 
 int sync_take(int fd)
 {
@@ -48,7 +63,8 @@ void sync_stop(void)
 {
 }
 
-/* --- files from an input --------------------------------------------------------------------------- */
+/* --- files from an input
+ * --------------------------------------------------------------------------- */
 
 struct image {
 	uint8_t bytes[BYTES_MAX];
@@ -228,7 +244,8 @@ static void build_place(struct image *image, struct food *food)
 		image->len = image->bytes[100];
 }
 
-/* --- a plain reading --------------------------------------------------------------------------------- */
+/* --- a plain reading
+ * --------------------------------------------------------------------------------- */
 
 struct found {
 	uint32_t kind, state, len;
@@ -270,8 +287,9 @@ static bool is_record(const struct image *image, size_t at, size_t used)
 	if (room < RECORD_HEAD)
 		return false;
 	len = get32(record);
-	return len <= room - RECORD_HEAD && len >= image->tail && padded(len) <= room && record[4] >= 1 &&
-	       record[4] <= 4 && get32(record + CHECK_AT) == record_check(image, at);
+	return len <= room - RECORD_HEAD && len >= image->tail && padded(len) <= room &&
+	       record[4] >= 1 && record[4] <= 4 &&
+	       get32(record + CHECK_AT) == record_check(image, at);
 }
 
 static void add_record(struct plain *plain, const struct image *image, size_t at, uint64_t *seq)
@@ -281,7 +299,8 @@ static void add_record(struct plain *plain, const struct image *image, size_t at
 	size_t len = get32(record) - image->tail;
 
 	HOLDS(plain->n <= FOUND_MAX);
-	*found = (struct found){record[4], get32(record + STATE_AT), (uint32_t)len, get64(record + 8), *seq, {0}};
+	*found = (struct found){
+		record[4], get32(record + STATE_AT), (uint32_t)len, get64(record + 8), *seq, {0}};
 	memcpy(found->data, record + RECORD_HEAD, len < 64 ? len : 64);
 	if (record[4] <= 2) {
 		(*seq)++;
@@ -319,7 +338,8 @@ static void read_plainly(struct plain *plain, const struct image *image)
 	plain->any = true;
 }
 
-/* --- the real one -------------------------------------------------------------------------------------- */
+/* --- the real one
+ * -------------------------------------------------------------------------------------- */
 
 struct real {
 	struct store *store;
@@ -342,7 +362,8 @@ static void real_open(struct real *real, bool again)
 	HOLDS(outbox_new(&real->outbox, &outbox_options) == 0);
 	HOLDS(cursors_new(&real->cursors, real->spool) == 0);
 	HOLDS(spool_set_store(real->spool, real->store, true, &real->received) == 0);
-	HOLDS(outbox_take_up(real->outbox, real->store, again, &real->queued, &real->doubtful) == 0);
+	HOLDS(outbox_take_up(real->outbox, real->store, again, &real->queued, &real->doubtful) ==
+	      0);
 	HOLDS(cursors_set_store(real->cursors, real->store, true) == 0);
 }
 
@@ -364,7 +385,8 @@ static void check_found(const struct plain *plain, const struct records_found *f
 static void check_message(const struct found *found, const struct msg *msg)
 {
 	HOLDS(msg->kind == found->kind && msg->len == found->len);
-	HOLDS(same_bytes(msg->data, msg->len < 64 ? msg->len : 64, found->data, msg->len < 64 ? msg->len : 64));
+	HOLDS(same_bytes(msg->data, msg->len < 64 ? msg->len : 64, found->data,
+			 msg->len < 64 ? msg->len : 64));
 }
 
 /* From the oldest on, over gaps. */
@@ -434,15 +456,18 @@ static void check_places(const struct real *real)
 /* Life goes on: what comes now gets the next number, and is found behind all that was. */
 static void go_on(const struct real *real)
 {
-	const struct msg msg = {.kind = MSG_TEXT, .time_us = 77, .data = (const uint8_t *)"fresh", .len = 5};
+	const struct msg msg = {
+		.kind = MSG_TEXT, .time_us = 77, .data = (const uint8_t *)"fresh", .len = 5};
 	uint64_t next = spool_next_seq(real->spool);
 	struct msg newest, waiting;
 
 	HOLDS(spool_append(real->spool, &msg) == SPOOL_OK);
 	HOLDS(spool_next_seq(real->spool) == next + 1);
-	HOLDS(spool_newest(real->spool, &newest) && same_bytes(newest.data, newest.len, "fresh", 5));
+	HOLDS(spool_newest(real->spool, &newest) &&
+	      same_bytes(newest.data, newest.len, "fresh", 5));
 	HOLDS(outbox_put(real->outbox, &msg, NULL) == OUTBOX_OK);
-	HOLDS(outbox_next(real->outbox, &waiting) && same_bytes(waiting.data, waiting.len, "fresh", 5));
+	HOLDS(outbox_next(real->outbox, &waiting) &&
+	      same_bytes(waiting.data, waiting.len, "fresh", 5));
 }
 
 /* A second start finds nothing to mend, and the same and what came since. */
@@ -463,7 +488,8 @@ static void check_again(struct plain *spool, uint64_t next)
 	real_close(&real);
 }
 
-/* --- all together ----------------------------------------------------------------------------------- */
+/* --- all together
+ * ----------------------------------------------------------------------------------- */
 
 static void write_image(const char *name, const struct image *image)
 {
@@ -493,7 +519,8 @@ static void make_files(struct food *food, struct image logs[2][4], bool there[2]
 			write_image(name, image);
 		} else {
 			build_place(&place, food);
-			snprintf(name, sizeof(name), "%s.%c", kind == 2 ? "cursor" : "reader", "ab-c"[number]);
+			snprintf(name, sizeof(name), "%s.%c", kind == 2 ? "cursor" : "reader",
+				 "ab-c"[number]);
 			write_image(name, &place);
 		}
 	}

@@ -1,8 +1,9 @@
-/* A proxy that answers anything.  There is one outcome; a way that is handed over has lost not a byte of
- * what stands behind the answer, and was rightly so by a plain reading; cut otherwise, it is the same.
+/* A proxy that answers anything.  There is one outcome; a way that is handed over has lost not a
+ * byte of what stands behind the answer, and was rightly so by a plain reading; cut otherwise, it
+ * is the same.
  *
- * Input: a byte (bits 0-1: kind, 2: a password, 3: the server's name is an address), a byte (number of cuts),
- * the cuts, the proxy's bytes. */
+ * Input: a byte (bits 0-1: kind, 2: a password, 3: the server's name is an address), a byte (number
+ * of cuts), the cuts, the proxy's bytes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -98,7 +99,8 @@ static void run(struct outcome *outcome, const struct proxy_address *address, co
 	close(fds[1]);
 }
 
-/* --- a plain reading of RFC 1928 and 1929 ------------------------------------------------------ */
+/* --- a plain reading of RFC 1928 and 1929 ------------------------------------------------------
+ */
 
 /* Bytes of a conversation that leads to the server; 0: it does not. */
 static size_t socks_len(struct food food, bool password)
@@ -121,7 +123,10 @@ static size_t socks_len(struct food food, bool password)
 		return 0;
 	take_byte(&food);
 	type = take_byte(&food);
-	host_len = type == 1 ? 4 : type == 4 ? 16 : type == 3 ? (size_t)take_byte(&food) : SIZE_MAX - 2;
+	host_len = type == 1   ? 4
+		   : type == 4 ? 16
+		   : type == 3 ? (size_t)take_byte(&food)
+			       : SIZE_MAX - 2;
 	if (food.len < host_len + 2 || host_len > 255)
 		return 0;
 	take_bytes(&food, host_len + 2);
@@ -136,7 +141,8 @@ static void check_socks(const struct outcome *outcome, struct food bytes, bool p
 	HOLDS(!outcome->ready || outcome->used == len);
 }
 
-/* --- HTTP -------------------------------------------------------------------------------------- */
+/* --- HTTP --------------------------------------------------------------------------------------
+ */
 
 /* No byte may stand behind a head that lets us in; and it says 2xx. */
 static void check_http(const struct outcome *outcome, struct food bytes)
@@ -161,7 +167,8 @@ static bool is_same(const struct outcome *whole, const struct outcome *pieces)
 {
 	if (whole->failed && strstr(whole->text, "behind its answer"))
 		return pieces->ready || strcmp(whole->text, pieces->text) == 0;
-	return whole->ready == pieces->ready && whole->used == pieces->used && whole->code == pieces->code;
+	return whole->ready == pieces->ready && whole->used == pieces->used &&
+	       whole->code == pieces->code;
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -175,8 +182,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	static char host_name[] = "proxy.example", user[] = "name:secret";
 	struct food food = {data, len}, cuts, no_cuts = {NULL, 0};
 	uint8_t flags = take_byte(&food);
-	struct proxy_address address = {.kind = (flags & 3) % 3, .host = host_name, .port = 1080,
-					.user = flags & 4 ? user : NULL, .name = "proxy.example:1080"};
+	struct proxy_address address = {.kind = (flags & 3) % 3,
+					.host = host_name,
+					.port = 1080,
+					.user = flags & 4 ? user : NULL,
+					.name = "proxy.example:1080"};
 	const char *host = flags & 8 ? "2001:db8::1" : "server.example";
 	struct outcome whole, pieces;
 

@@ -1,8 +1,8 @@
-/* The opening handshake: an answer is accepted only if each rule holds by itself; whatever is refused is
- * told in one clean line; and no header of the user's adds a line to our request.
+/* The opening handshake: an answer is accepted only if each rule holds by itself; whatever is
+ * refused is told in one clean line; and no header of the user's adds a line to our request.
  *
- * Input: a byte of options; then, if bit 7 is set, a header as it is configured, else an answer to the
- * key of RFC 6455 1.3. */
+ * Input: a byte of options; then, if bit 7 is set, a header as it is configured, else an answer to
+ * the key of RFC 6455 1.3. */
 #include <strings.h>
 
 #include "codec/utf8.h"
@@ -31,7 +31,8 @@ static const struct http_field *only(const struct http_head *head, const char *n
 	for (size_t i = 0; i < head->fields; i++) {
 		const struct http_field *field = &head->field[i];
 
-		if (field->name_len != strlen(name) || strncasecmp(field->name, name, strlen(name)) != 0)
+		if (field->name_len != strlen(name) ||
+		    strncasecmp(field->name, name, strlen(name)) != 0)
 			continue;
 		HOLDS(!found);
 		found = field;
@@ -60,7 +61,8 @@ static void check_terms(const struct deflate_terms *terms, bool offered)
 		HOLDS(deflate_judge(&again, text, strlen(text), &problem) == 0);
 		HOLDS(again.server_resets == terms->server_resets &&
 		      again.client_resets == terms->client_resets &&
-		      again.server_bits == terms->server_bits && again.client_bits == terms->client_bits);
+		      again.server_bits == terms->server_bits &&
+		      again.client_bits == terms->client_bits);
 	}
 }
 
@@ -74,8 +76,9 @@ static void check_accepted(const struct http_head *head, const char *subprotocol
 	HOLDS(accept && same_bytes(accept->value, accept->value_len, proof, sizeof(proof) - 1));
 	HOLDS(http_list_contains(head, "Connection", "upgrade"));
 	HOLDS(!protocol == !subprotocol);
-	HOLDS(!protocol || (options->subprotocols && same_bytes(protocol->value, protocol->value_len,
-								 subprotocol, strlen(subprotocol))));
+	HOLDS(!protocol ||
+	      (options->subprotocols &&
+	       same_bytes(protocol->value, protocol->value_len, subprotocol, strlen(subprotocol))));
 	check_terms(terms, options->compress != DEFLATE_NO);
 }
 

@@ -1,5 +1,5 @@
-/* A URL of the configuration or of the command line, and a proxy's: what is accepted holds nothing that
- * could change a request line, and what is shown of it means the same and has no password.
+/* A URL of the configuration or of the command line, and a proxy's: what is accepted holds nothing
+ * that could change a request line, and what is shown of it means the same and has no password.
  *
  * Input: the text. */
 #include <arpa/inet.h>
@@ -30,7 +30,8 @@ static void check_host(const struct url *url)
 	HOLDS(is_ip == url->host_is_ip);
 	HOLDS(is_visible(url->host_field) && !strpbrk(url->host_field, "/@?#%"));
 	HOLDS(strstr(url->host_field, url->host));
-	HOLDS(!url->zone || (*url->zone && is_ip && strchr(url->host, ':') && !strpbrk(url->zone, "]/%:")));
+	HOLDS(!url->zone ||
+	      (*url->zone && is_ip && strchr(url->host, ':') && !strpbrk(url->zone, "]/%:")));
 }
 
 static void check_parts(const struct url *url)

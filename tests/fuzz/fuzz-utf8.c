@@ -1,5 +1,6 @@
-/* UTF-8 against the table of RFC 3629 section 4, read character by character: whole, in two parts at
- * every place, byte by byte; what has become invalid is known at once.  And what is made fit for people.
+/* UTF-8 against the table of RFC 3629 section 4, read character by character: whole, in two parts
+ * at every place, byte by byte; what has become invalid is known at once.  And what is made fit for
+ * people.
  *
  * Input: any bytes. */
 #include "base/buf.h"
@@ -20,8 +21,11 @@ static bool is_in(uint8_t byte, uint8_t low, uint8_t high)
 static size_t character(const uint8_t *at, size_t len, bool *ret_open)
 {
 	uint8_t first = at[0], low = 0x80, high = 0xbf;
-	size_t want = first < 0x80 ? 1 : is_in(first, 0xc2, 0xdf) ? 2 : is_in(first, 0xe0, 0xef) ? 3
-		      : is_in(first, 0xf0, 0xf4) ? 4 : 0;
+	size_t want = first < 0x80               ? 1
+		      : is_in(first, 0xc2, 0xdf) ? 2
+		      : is_in(first, 0xe0, 0xef) ? 3
+		      : is_in(first, 0xf0, 0xf4) ? 4
+						 : 0;
 
 	*ret_open = false;
 	low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : low;
@@ -110,7 +114,8 @@ static void check_shown(const uint8_t *data, size_t len)
 	cause_set(&cause, CAUSE_HTTP, 7, "%s", text);
 	HOLDS(is_one_line(cause.text) && utf8_valid((uint8_t *)cause.text, strlen(cause.text)));
 	cause_clean(text, false);
-	HOLDS(is_one_line(text) && strlen(text) <= before && utf8_valid((uint8_t *)text, strlen(text)));
+	HOLDS(is_one_line(text) && strlen(text) <= before &&
+	      utf8_valid((uint8_t *)text, strlen(text)));
 	free(text);
 	buf_init(&line, 16 * LEN_MAX);
 	HOLDS(peer_quote(&line, (const char *)data, len) == 0);

@@ -1,9 +1,10 @@
-/* A WebSocket whose server says anything at all.  Without compression, what is delivered and how it ends
- * is compared with a plain reading of RFC 6455; however the bytes are cut, it is the same; and
+/* A WebSocket whose server says anything at all.  Without compression, what is delivered and how it
+ * ends is compared with a plain reading of RFC 6455; however the bytes are cut, it is the same; and
  * whatever we say is well-formed.
  *
- * Input: a byte of flags, a byte (max-message), a byte (number of cuts), the cuts, then what the server
- * says behind its head, or with OWN_HEAD all of it: the proof of RFC 6455 1.3 is there put right. */
+ * Input: a byte of flags, a byte (max-message), a byte (number of cuts), the cuts, then what the
+ * server says behind its head, or with OWN_HEAD all of it: the proof of RFC 6455 1.3 is there put
+ * right. */
 #include <endian.h>
 #include <openssl/evp.h>
 
@@ -15,7 +16,16 @@
 #include "net/ws.h"
 #include "transport.h"
 
-enum { COMPRESS = 1, OWN_HEAD = 2, FORGETS = 4, ECHOES = 8, CLOSES = 16, PAUSES = 32, PINGS = 64, STINTS = 128 };
+enum {
+	COMPRESS = 1,
+	OWN_HEAD = 2,
+	FORGETS = 4,
+	ECHOES = 8,
+	CLOSES = 16,
+	PAUSES = 32,
+	PINGS = 64,
+	STINTS = 128
+};
 enum { CUTS_MAX = 64, LOG_MAX = 64 << 20, PROOF_LEN = 28 };
 #define ACTS (ECHOES | CLOSES | PAUSES | PINGS | STINTS)
 
@@ -74,7 +84,8 @@ static bool read_head(struct model *model, struct food *food, struct frame *ret)
 	uint8_t first = take_byte(&at), second = take_byte(&at);
 	size_t extra = (second & 127) == 126 ? 2 : (second & 127) == 127 ? 8 : 0;
 
-	*ret = (struct frame){first & 15, first >> 4 & 7, first & 128, second & 128, second & 127, {0}};
+	*ret = (struct frame){first & 15,   first >> 4 & 7, first & 128,
+			      second & 128, second & 127,   {0}};
 	if (food->len < 2 + extra + (ret->mask ? 4 : 0)) {
 		model->open_end = true;
 		return model_end(model, CAUSE_CLOSED, CLOSECODE_LOST);
@@ -131,7 +142,8 @@ static bool take_data(struct model *model, const struct frame *frame)
 		return model_end(model, CAUSE_CLOSED, CLOSECODE_LOST);
 	if (!whole)
 		return true;
-	fate_add(model->fate, model->kind, buf_head(&model->bytes), (uint32_t)buf_len(&model->bytes));
+	fate_add(model->fate, model->kind, buf_head(&model->bytes),
+		 (uint32_t)buf_len(&model->bytes));
 	buf_clear(&model->bytes);
 	model->kind = 0;
 	return true;
@@ -170,7 +182,8 @@ static void read_plainly(struct fate *fate, struct food food, size_t max, bool *
 	buf_done(&model.bytes);
 }
 
-/* --- the real one ------------------------------------------------------------------------------ */
+/* --- the real one ------------------------------------------------------------------------------
+ */
 
 static struct {
 	struct ws *ws;
@@ -283,9 +296,11 @@ static void feed_head(void)
 	make_proof(made);
 	snprintf(head, sizeof(head),
 		 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-		 "Sec-WebSocket-Accept: %s\r\n%s%s\r\n", made,
-		 f.flags & COMPRESS ? "Sec-WebSocket-Extensions: permessage-deflate" : "",
-		 !(f.flags & COMPRESS) ? "" : f.flags & FORGETS ? "; server_no_context_takeover\r\n" : "\r\n");
+		 "Sec-WebSocket-Accept: %s\r\n%s%s\r\n",
+		 made, f.flags & COMPRESS ? "Sec-WebSocket-Extensions: permessage-deflate" : "",
+		 !(f.flags & COMPRESS) ? ""
+		 : f.flags & FORGETS   ? "; server_no_context_takeover\r\n"
+				       : "\r\n");
 	fake_transport_feed(f.transport, head, strlen(head));
 }
 
@@ -295,7 +310,8 @@ static void feed(struct food stream, struct food cuts)
 	size_t at = 0;
 
 	make_proof(made);
-	found = f.flags & OWN_HEAD && stream.len > 0 ? memmem(copy, stream.len, proof, PROOF_LEN) : NULL;
+	found = f.flags & OWN_HEAD && stream.len > 0 ? memmem(copy, stream.len, proof, PROOF_LEN)
+						     : NULL;
 	if (found)
 		memcpy(found, made, PROOF_LEN);
 	while (at < stream.len) {
@@ -310,7 +326,8 @@ static void feed(struct food stream, struct food cuts)
 	free(copy);
 }
 
-/* --- what we have said ------------------------------------------------------------------------- */
+/* --- what we have said -------------------------------------------------------------------------
+ */
 
 struct said {
 	struct food rest;
@@ -322,7 +339,8 @@ static struct frame next_said(struct said *said)
 	struct food *rest = &said->rest, at = *rest;
 	uint8_t first = take_byte(&at), second = take_byte(&at);
 	size_t extra = (second & 127) == 126 ? 2 : (second & 127) == 127 ? 8 : 0;
-	struct frame frame = {first & 15, first >> 4 & 7, first & 128, second & 128, second & 127, {0}};
+	struct frame frame = {first & 15,   first >> 4 & 7, first & 128,
+			      second & 128, second & 127,   {0}};
 
 	HOLDS(rest->len >= 6 + extra && frame.mask);
 	for (size_t i = 0; i < extra; i++)
@@ -347,7 +365,8 @@ static void check_said_close(const struct frame *frame)
 static void check_said(void)
 {
 	const struct buf *out = fake_transport_output(f.transport);
-	struct said said = {{buf_head(out) + f.request_len, buf_len(out) - f.request_len}, false, false};
+	struct said said = {
+		{buf_head(out) + f.request_len, buf_len(out) - f.request_len}, false, false};
 	bool is_torn = f.flags & STINTS;
 
 	while (said.rest.len > (is_torn ? 14 + WS_SEND_WHOLE : 0)) {
@@ -355,7 +374,8 @@ static void check_said(void)
 
 		HOLDS(!said.closed);
 		HOLDS(frame.payload.len == frame.len || is_torn);
-		HOLDS(frame.rsv == 0 || (frame.rsv == 4 && f.flags & COMPRESS && frame.opcode != 0));
+		HOLDS(frame.rsv == 0 ||
+		      (frame.rsv == 4 && f.flags & COMPRESS && frame.opcode != 0));
 		if (frame.opcode & 8) {
 			HOLDS(frame.opcode <= 10 && frame.fin && frame.len <= 125);
 			said.closed = frame.opcode == 8;
@@ -369,7 +389,8 @@ static void check_said(void)
 	}
 }
 
-/* --- all together ------------------------------------------------------------------------------ */
+/* --- all together ------------------------------------------------------------------------------
+ */
 
 static void run(uint8_t flags, size_t max, struct food cuts, struct food stream, struct fate *fate)
 {

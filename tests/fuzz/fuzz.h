@@ -1,9 +1,9 @@
 /* fuzz - what the targets share.
  *
- * A target is one LLVMFuzzerTestOneInput() (libFuzzer's name for it).  It runs in two programs: with
- * clang's libFuzzer, which looks for inputs, and with replay.c, which goes through the corpus in the
- * tree.  HOLDS() is a property of what is tested; when it does not hold the program ends with a line
- * that says which, and libFuzzer keeps the input. */
+ * A target is one LLVMFuzzerTestOneInput() (libFuzzer's name for it).  It runs in two programs:
+ * with clang's libFuzzer, which looks for inputs, and with replay.c, which goes through the corpus
+ * in the tree.  HOLDS() is a property of what is tested; when it does not hold the program ends
+ * with a line that says which, and libFuzzer keeps the input. */
 #ifndef FUZZ_H
 #define FUZZ_H
 
@@ -62,7 +62,8 @@ static inline struct food take_until(struct food *food, uint8_t end)
 	return piece;
 }
 
-/* How many of LEFT bytes come next, in a stream cut as CUTS says; all of them once that is used up. */
+/* How many of LEFT bytes come next, in a stream cut as CUTS says; all of them once that is used up.
+ */
 static inline size_t next_cut(struct food *cuts, size_t left)
 {
 	size_t n = cuts->len > 0 ? (size_t)take_byte(cuts) + 1 : left;

@@ -1,6 +1,7 @@
 /* replay - a fuzz target without a fuzzer: runs it on files, and on all files in directories.
  *
- * Each is given whole, then cut short at some places: what is unfinished is another kind of input. */
+ * Each is given whole, then cut short at some places: what is unfinished is another kind of input.
+ */
 #include <dirent.h>
 #include <limits.h>
 #include <sys/stat.h>

@@ -36,7 +36,8 @@ static inline void scratch_init(void)
 {
 	const char *parent = getenv("TMPDIR");
 
-	snprintf(scratch_path, sizeof(scratch_path), "%s/fuzz-XXXXXX", parent && *parent ? parent : "/tmp");
+	snprintf(scratch_path, sizeof(scratch_path), "%s/fuzz-XXXXXX",
+		 parent && *parent ? parent : "/tmp");
 	HOLDS(mkdtemp(scratch_path));
 	scratch_fd = open(scratch_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	HOLDS(scratch_fd >= 0);
