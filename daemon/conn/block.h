@@ -10,8 +10,8 @@
 
 struct records_pool;
 
-/* Numbers of messages in files go so far (a cursor's file has 48 bits for one); who counts a million in a
- * second gets there in four years.  What is larger was not written by us, and numbers shall not wrap. */
+/* Numbers of messages in files go so far (a cursor's file has 48 bits for one); at a million in a
+ * second that takes four years.  What is larger was not written by us, and numbers shall not wrap. */
 #define SEQ_MAX (UINT64_C(1) << 47)
 
 /* What stands ahead of each payload; payloads are padded to 8 bytes. */
