@@ -33,7 +33,8 @@ static int parse(struct http_head *head, const uint8_t *data, size_t len)
 	return r;
 }
 
-/* --- a plain reading of RFC 9110 5.5 and 5.6.2 --------------------------------------------------- */
+/* --- a plain reading of RFC 9110 5.5 and 5.6.2 ---------------------------------------------------
+ */
 
 static bool is_token(const char *text, size_t len)
 {
