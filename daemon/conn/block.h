@@ -10,6 +10,10 @@
 
 struct records_pool;
 
+/* Numbers of messages in files go so far (a cursor's file has 48 bits for one); at a million in a
+ * second that takes four years.  What is larger was not written by us, and numbers shall not wrap. */
+#define SEQ_MAX (UINT64_C(1) << 47)
+
 /* What stands ahead of each payload; payloads are padded to 8 bytes. */
 struct record {
 	uint32_t len;

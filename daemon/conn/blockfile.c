@@ -130,7 +130,7 @@ static int judge(const struct mapped *file, uint64_t serial)
 	if (head->magic != MAGIC || head->version != BLOCKFILE_VERSION ||
 	    head->head_bytes != sizeof(*head) || head->check != check_of_head(head) ||
 	    head->serial != serial || head->size != file->bytes - sizeof(*head) ||
-	    head->used > head->size)
+	    head->used > head->size || head->first_seq > SEQ_MAX)
 		return BLOCKFILE_BAD;
 	return BLOCKFILE_WHOLE;
 }

@@ -225,7 +225,7 @@ static int read_file(struct mark *mark, struct store *store)
 	page = (const struct page *)mark->file.at;
 	if (mark->file.bytes == FILE_BYTES && page->magic == 0)
 		return NEVER_WRITTEN;
-	if (mark->file.bytes != FILE_BYTES || page->magic != MAGIC)
+	if (mark->file.bytes != FILE_BYTES || page->magic != MAGIC || page->at >> MARKS_BITS > SEQ_MAX)
 		return NOT_OURS;
 	r = mapped_reserve(&mark->file);
 	if (r < 0)

@@ -391,6 +391,12 @@ struct outbox_loss outbox_clear(struct outbox *outbox)
 
 /* --- across restarts ------------------------------------------------------------------------ */
 
+/* Marks, which are the spool's: a file may say anything, and there is no frame for them. */
+static bool can_be_sent(const struct record *record)
+{
+	return record->kind == MSG_TEXT || record->kind == MSG_BINARY;
+}
+
 /* What is damaged is judged by what it says: without AGAIN never sent twice. */
 static void find_waiting(struct outbox *outbox, bool again, struct outbox_loss *doubtful)
 {
@@ -400,7 +406,9 @@ static void find_waiting(struct outbox *outbox, bool again, struct outbox_loss *
 	while ((record = record_at(outbox, &place))) {
 		struct outbox_loss one = {1, payload_len(record)};
 
-		if (record->state == TAKEN) {
+		if (!can_be_sent(record)) {
+			set_state(&place, record, RELEASED);
+		} else if (record->state != WAITING) { /* taken, or what nobody has written */
 			add(doubtful, one);
 			set_state(&place, record, again ? WAITING : RELEASED);
 		}

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "base/sync.h"
 #include "check.h"
@@ -21,7 +22,8 @@
 #include "conn/store.h"
 #include "loop.h"
 
-enum { HEAD_BYTES = 64, RECORD_HEAD = 24, RECORD_STATE = 20, USED_AT = 40, VERSION_AT = 8 };
+enum { HEAD_BYTES = 64, RECORD_HEAD = 24, RECORD_STATE = 20, RECORD_KIND = 4, RECORD_CHECK = 16,
+       FIRST_SEQ_AT = 24, SERIAL_AT = 32, USED_AT = 40, HEAD_CHECK_AT = 48, VERSION_AT = 8, CURSOR_PLACE_AT = 8 };
 
 static char place[] = "/tmp/test-persist-XXXXXX";
 static int place_fd;
@@ -658,6 +660,68 @@ static void check_numbers_go_on(void)
 	remove_dir("a");
 }
 
+/* --- numbers that were not written by us --------------------------------------------------------- */
+
+static void put_number(const char *path, long at, uint64_t number)
+{
+	FILE *file = fopen(path, "r+");
+
+	CHECK(file && fseek(file, at, SEEK_SET) == 0);
+	CHECK(fwrite(&number, sizeof(number), 1, file) == 1);
+	CHECK(fclose(file) == 0);
+}
+
+/* The head of a log with another number of its first message, and with the check for that. */
+static void forge_first(const char *path, uint64_t first_seq)
+{
+	uint64_t words[5], state;
+	uint32_t version[2], check;
+	FILE *file;
+
+	put_number(path, FIRST_SEQ_AT, first_seq);
+	file = fopen(path, "r+");
+	CHECK(file && fread(words, sizeof(words), 1, file) == 1);
+	memcpy(version, &words[1], sizeof(version));
+	state = digest_step(digest_step(words[0], version[0]), version[1]);
+	for (int i = 2; i < 5; i++)
+		state = digest_step(state, words[i]);
+	check = digest_end(state);
+	CHECK(fseek(file, HEAD_CHECK_AT, SEEK_SET) == 0 && fwrite(&check, sizeof(check), 1, file) == 1);
+	CHECK(fclose(file) == 0);
+}
+
+/* They would wrap, and what came then be taken for older than what was there. */
+static void check_absurd_numbers(void)
+{
+	struct kept kept;
+	struct mark *mark;
+	char path[600];
+
+	open_kept(&kept, "a", 1 << 20);
+	put(&kept, 0, 10);
+	CHECK_EQ(cursors_add(kept.cursors, MARK_NAMED, "c", &mark), 0);
+	close_kept(&kept);
+	find_file("a", "spool.", 0, path);
+	forge_first(path, 40);
+	open_kept(&kept, "a", 1 << 20);
+	CHECK_EQ(kept.found.set_aside, 0); /* forged well, but no harm */
+	CHECK_EQ(spool_next_seq(kept.spool), 41);
+	close_kept(&kept);
+	forge_first(path, UINT64_MAX);
+	find_file("a", "cursor.", 0, path);
+	put_number(path, CURSOR_PLACE_AT, UINT64_MAX);
+	open_kept(&kept, "a", 1 << 20);
+	CHECK_EQ(kept.found.set_aside, 1);
+	CHECK(!cursors_find(kept.cursors, MARK_NAMED, "c"));
+	CHECK_EQ(count_files("a", "bad."), 2);
+	CHECK_EQ(spool_next_seq(kept.spool), 0);
+	put(&kept, 7, 10);
+	CHECK_EQ(spool_next_seq(kept.spool), 1);
+	CHECK_EQ(read_all(&kept, 7), 1);
+	close_kept(&kept);
+	remove_dir("a");
+}
+
 /* --- outbox --------------------------------------------------------------------------------- */
 
 struct queue {
@@ -740,6 +804,70 @@ static void check_sent_again(unsigned doubtful, unsigned released, unsigned put_
 	for (unsigned next = released; next < put_in; next++)
 		CHECK_EQ(queue_take(&after, next + 1 < put_in), next);
 	close_queue(&after);
+}
+
+/* The first record of FILE as somebody would write it who knows the check. */
+static void forge_kind(const char *path, uint8_t kind)
+{
+	uint8_t record[RECORD_HEAD + 1024];
+	uint64_t serial, state;
+	uint32_t len, check;
+	FILE *file = fopen(path, "r+");
+
+	CHECK(file && fseek(file, SERIAL_AT, SEEK_SET) == 0);
+	CHECK(fread(&serial, sizeof(serial), 1, file) == 1 && fseek(file, HEAD_BYTES, SEEK_SET) == 0);
+	CHECK(fread(record, sizeof(record), 1, file) == 1);
+	memcpy(&len, record, sizeof(len));
+	record[RECORD_KIND] = kind;
+	state = digest_bytes(digest_step(serial, 0), record, RECORD_CHECK);
+	check = digest_end(digest_bytes(state, record + RECORD_HEAD, len - 16)); /* 16: its span */
+	memcpy(record + RECORD_CHECK, &check, sizeof(check));
+	CHECK(fseek(file, HEAD_BYTES, SEEK_SET) == 0 && fwrite(record, sizeof(record), 1, file) == 1);
+	CHECK(fclose(file) == 0);
+}
+
+/* What waits is counted, and sent once: nothing else in the file is. */
+static void check_only(const char *dir, bool again, unsigned doubtful, unsigned first)
+{
+	struct queue queue;
+	struct msg msg;
+
+	open_queue_as(&queue, dir, again);
+	CHECK_EQ(queue.found.cut_files, 0);
+	CHECK_EQ(queue.lost.messages, doubtful);
+	CHECK_EQ(queued(&queue), 3 - first);
+	for (unsigned next = first; next < 3; next++)
+		CHECK_EQ(queue_take(&queue, true), next);
+	CHECK(!outbox_next(queue.outbox, &msg));
+	CHECK_EQ(outbox_written(queue.outbox, queue.position).messages, 3 - first);
+	CHECK(outbox_empty(queue.outbox));
+	CHECK_EQ(queued(&queue), 0);
+	close_queue(&queue);
+}
+
+/* How far a message has got is not covered by its check: a rotten one is in doubt.  And a mark, for which
+ * there is no frame, is not sent. */
+static void check_outbox_damaged(void)
+{
+	struct queue queue;
+	char path[600];
+
+	open_queue(&queue, "a");
+	for (unsigned i = 0; i < 3; i++)
+		queue_put(&queue, i);
+	close_queue(&queue);
+	copy_dir("a", "b");
+	find_file("b", "outbox.", 0, path);
+	change_byte(path, HEAD_BYTES + RECORD_STATE, 3);
+	check_only("b", false, 1, 1);
+	copy_dir("a", "b");
+	change_byte(path, HEAD_BYTES + RECORD_STATE + 3, 0x80);
+	check_only("b", true, 1, 0);
+	copy_dir("a", "b");
+	forge_kind(path, MSG_CLOSED);
+	check_only("b", true, 0, 1);
+	remove_dir("a");
+	remove_dir("b");
 }
 
 /* Whatever moment: what was released is gone, what was taken is counted, what waits is there. */
@@ -918,6 +1046,8 @@ int main(void)
 	check_mark_is_passed();
 	check_numbers_go_on();
 	check_outbox_killed();
+	check_absurd_numbers();
+	check_outbox_damaged();
 	check_outbox_files();
 	check_moved_away();
 	check_sync();
