@@ -197,15 +197,23 @@ static void transport_note_errno(struct transport *transport, int error)
 	}
 }
 
+/* An alert explains the reset that a write has met because of it. */
+static void transport_note_tls(struct transport *transport)
+{
+	struct cause told;
+
+	tls_failed(transport->ssl, &told);
+	if (!transport->cause || told.class == CAUSE_TLS)
+		*cause_room(&transport->cause) = told;
+}
+
 /* SSL_ERROR_SYSCALL stands for the errno of plain streams too. */
 static void transport_note_ssl(struct transport *transport, int ssl_error, int saved_errno)
 {
-	struct cause spare;
-
 	if (ssl_error == SSL_ERROR_ZERO_RETURN)
 		transport_note_eof(transport);
 	else if (ssl_error == SSL_ERROR_SSL)
-		tls_failed(transport->ssl, transport_first_cause(transport, &spare));
+		transport_note_tls(transport);
 	else
 		transport_note_errno(transport, saved_errno);
 	ERR_clear_error();

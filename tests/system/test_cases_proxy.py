@@ -193,7 +193,7 @@ def test_p09_silence(daemon, peer, said):
         c.send(said.encode())
         c.stall()
     p = peer(script)
-    daemon.start(through(p, "ws://server.example/", "connect-timeout = 300ms", pace=FAST))
+    daemon.start(through(p, "ws://server.example/", "connect-timeout = 1s", pace=FAST))
     assert f"while asking the proxy 127.0.0.1:{p.port}" in cause_of(daemon)
     p.wait_connections(2)
 
@@ -203,7 +203,7 @@ def test_p09_drips_for_ever(daemon, peer):
         c.read_head()
         c.send(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 2000, drip=1, every=0.02)
     p = peer(script)
-    daemon.start(through(p, "ws://server.example/", "connect-timeout = 500ms", pace=FAST))
+    daemon.start(through(p, "ws://server.example/", "connect-timeout = 1s", pace=FAST))
     assert f"while asking the proxy 127.0.0.1:{p.port}" in cause_of(daemon)
 
 
@@ -456,7 +456,7 @@ def test_p17_silence(daemon, peer, stage):
         socks_until(stage)(c)
         c.stall()
     p = peer(script)
-    daemon.start(through(p, "ws://server.example/", "connect-timeout = 300ms", scheme="socks5h",
+    daemon.start(through(p, "ws://server.example/", "connect-timeout = 1s", scheme="socks5h",
                          login=LOGIN, pace=FAST))
     assert f"while asking the proxy 127.0.0.1:{p.port}" in cause_of(daemon)
     p.wait_connections(2)

@@ -30,10 +30,9 @@ def is_refused(daemon, port, *words, slow=True):
     assert f":{port}" in cause, cause
     for word in words:
         assert re.search(word, cause), (word, cause)
-    assert status["state"] == "waiting"
-    assert (status["retry_in_ms"] > 5000) == slow, status["retry_in_ms"]
-    if slow:
-        assert status["cause_class"] == "tls"
+    if slow:  # else the next attempt may be under way
+        assert status["state"] == "waiting" and status["cause_class"] == "tls", status
+        assert status["retry_in_ms"] > 5000
     return cause
 
 
@@ -333,7 +332,7 @@ def test_t10_silence(daemon, peer, said):
         c.send(said)
         c.stall()
     p = peer(script)
-    daemon.start(section("a", f"wss://127.0.0.1:{p.port}/", "connect-timeout = 500ms", *FAST))
+    daemon.start(section("a", f"wss://127.0.0.1:{p.port}/", "connect-timeout = 1s", *FAST))
     cause = cause_of(daemon)
     assert "timed out" in cause and f"in the TLS handshake with 127.0.0.1:{p.port}" in cause
     p.wait_connections(2)
