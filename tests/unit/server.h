@@ -21,6 +21,7 @@
 struct server {
 	const struct cert *cert;             /* NULL: plain */
 	int max_version;                     /* 0: any */
+	bool wants_client;                   /* a certificate; without one it leaves with a reset */
 	void (*talk)(struct server *server); /* .fd and .ssl are connected; NULL: nothing to do */
 	int listen_fd, fd;
 	SSL *ssl; /* NULL if plain, or if the handshake failed */
@@ -55,10 +56,15 @@ static inline void server_start_tls(struct server *server)
 	CHECK(SSL_CTX_use_certificate(context, server->cert->x509) == 1);
 	CHECK(SSL_CTX_use_PrivateKey(context, server->cert->key) == 1);
 	SSL_CTX_set_max_proto_version(context, server->max_version);
+	if (server->wants_client)
+		SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+				   NULL);
 	server->ssl = SSL_new(context);
 	SSL_CTX_free(context);
 	SSL_set_fd(server->ssl, server->fd);
 	if (SSL_accept(server->ssl) != 1) {
+		if (server->wants_client)
+			nanosleep(&(struct timespec){.tv_nsec = 100 * 1000000}, NULL);
 		SSL_free(server->ssl);
 		server->ssl = NULL;
 	}

@@ -391,6 +391,28 @@ static void test_last_words(const struct cert *cert)
 	owner_stop(&owner, &server);
 }
 
+/* In TLS 1.3 we may have spoken before the server says that it misses our certificate: its alert,
+ * not the reset behind it, is the cause. */
+static void test_alert_before_reset(const struct cert *cert)
+{
+	struct server server = {.cert = cert, .wants_client = true};
+	struct owner owner = {.to_send = 1000};
+
+	owner_start(&owner, &server, "good.example");
+	RUN_UNTIL(owner.ready);
+	transport_pause(owner.transport);
+	owner_send(&owner);
+	run_for_ms(250);
+	owner.to_send = 300000;
+	owner_send(&owner);
+	run_for_ms(20);
+	transport_resume(owner.transport);
+	RUN_UNTIL(owner.ended);
+	CHECK_EQ(owner.cause.class, CAUSE_TLS);
+	CHECK(strstr(owner.cause.text, "alert certificate_required"));
+	owner_stop(&owner, &server);
+}
+
 /* ---- handshakes that fail ---- */
 
 static void talk_plain_text(struct server *server)
@@ -816,6 +838,7 @@ int main(void)
 		test_free(certs[i]);
 	}
 	test_close_notify();
+	test_alert_before_reset(&good);
 	test_refused();
 	test_tiny_records(0);
 	test_tiny_records(777);
