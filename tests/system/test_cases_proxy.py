@@ -1,4 +1,7 @@
-"""What proxies do right and wrong, by scripts: numbered P01 to P21.  Real ones are in test_proxy.py."""
+"""What proxies do right and wrong, by scripts: numbered P01 to P21.  Real ones are in test_proxy.py.
+
+A proxy has no time limit of its own: connect-timeout covers the whole attempt.  And nothing is given up
+for good: what time does not mend is tried again slowly."""
 
 import base64
 import socket

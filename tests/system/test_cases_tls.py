@@ -1,4 +1,7 @@
-"""Each way in which TLS can be right or wrong, one test each, numbered T01 to T20."""
+"""Each way in which TLS can be right or wrong, one test each, numbered T01 to T20.
+
+TLS has no time limit of its own: connect-timeout covers the whole attempt.  And nothing is given up for
+good: what time does not mend is tried again slowly."""
 
 import os
 import re
