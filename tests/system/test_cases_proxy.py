@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-import servers
 from harness import DONE, FAST, USAGE, eventually, free_port, scaled, section
 from peer import TEXT
 from test_proxy import cause_of, tunnel
