@@ -88,7 +88,8 @@ static void check_same(struct config *one, struct config *other)
 /* A good section behind all makes no difference to what is ahead of it. */
 static void check_appended(const uint8_t *data, size_t len, int r)
 {
-	static const char good[] = "\n[appended-to-it]\nurl = ws://127.0.0.1/\n";
+	static const char good[] =
+		"\n[appended-to-it]\nurl = ws://127.0.0.1/\ntype = text\nkeep = 1M\n";
 	uint8_t *longer;
 	struct config *config;
 
