@@ -85,6 +85,30 @@ static void check_same(struct config *one, struct config *other)
 	HOLDS(!a);
 }
 
+/* A good section behind all makes no difference to what is ahead of it. */
+static void check_appended(const uint8_t *data, size_t len, int r)
+{
+	static const char good[] =
+		"\n[appended-to-it]\nurl = ws://127.0.0.1/\ntype = text\nkeep = 1M\n";
+	uint8_t *longer;
+	struct config *config;
+
+	if (len > 0 && memmem(data, len, "appended", 8))
+		return;
+	longer = malloc(len + sizeof(good));
+	HOLDS(longer);
+	if (len > 0)
+		memcpy(longer, data, len);
+	memcpy(longer + len, good, sizeof(good));
+	scratch_put("t.conf", longer, len + sizeof(good) - 1);
+	free(longer);
+	HOLDS(load(&config) == r);
+	if (r == 0)
+		HOLDS(strcmp(list_last(&config->sections, struct section, link)->name,
+			     "appended-to-it") == 0);
+	config_free(config);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc, (void)argv;
@@ -109,5 +133,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		check_same(one, other);
 	config_free(one);
 	config_free(other);
+	check_appended(data, len, r);
 	return 0;
 }

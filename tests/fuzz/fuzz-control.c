@@ -2,8 +2,8 @@
  * whatever a client says, he gets lines of JSON, leaves nothing behind, and the next one is served.
  *
  * Input: a byte (bit 0: the connection "feed" is open, 1: it has received something, 2: the client
- * reads what is streamed to him, 3: he hangs up at once), a byte (number of cuts), the cuts, what
- * the client says. */
+ * reads what is streamed to him, 3: he hangs up at once, 4: the daemon does), a byte (number of
+ * cuts), the cuts, what the client says. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -282,6 +282,12 @@ static void run_client(uint8_t flags, struct food cuts, struct food words)
 
 	client_start(&client);
 	client_say(&client, cuts, words);
+	if (flags & 16) { /* the daemon ends first */
+		stop();
+		close(client.fd);
+		buf_done(&client.heard);
+		return;
+	}
 	if (!(flags & 8)) {
 		turns(TURNS);
 		client_hear(&client);
@@ -333,6 +339,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	food.len = food.len < LEN_MAX ? food.len : LEN_MAX;
 	start(flags);
 	run_client(flags, cuts, food);
+	if (flags & 16)
+		return 0;
 	check_next();
 	stop();
 	return 0;

@@ -2,7 +2,6 @@
 #ifndef FUZZ_SCRATCH_H
 #define FUZZ_SCRATCH_H
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
@@ -20,7 +19,7 @@ static inline int scratch_unlink(const char *path, const struct stat *st, int ty
 	return 0;
 }
 
-/* Take away all that is in it; how much that was. */
+/* Take away all that is in it. */
 static inline void scratch_clear(void)
 {
 	HOLDS(nftw(scratch_path, scratch_unlink, 8, FTW_DEPTH | FTW_PHYS) == 0);
@@ -50,21 +49,6 @@ static inline void scratch_put(const char *name, const void *data, size_t len)
 
 	HOLDS(fd >= 0 && write(fd, data, len) == (ssize_t)len);
 	close(fd);
-}
-
-/* Entries of the directory called NAME in it ("." for itself). */
-static inline unsigned scratch_count(const char *name)
-{
-	int fd = openat(scratch_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fdopendir(fd);
-	struct dirent *entry;
-	unsigned n = 0;
-
-	HOLDS(dir);
-	while ((entry = readdir(dir)))
-		n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-	closedir(dir);
-	return n;
 }
 
 #endif
