@@ -8,6 +8,7 @@ so that kinds, bytes and order of all that is delivered are seen, opens and clos
         drip      byte by byte (over a Unix socket, each byte when the one before was read)
         head      in one segment with the 101
         deflate   with permessage-deflate agreed on
+        tls       over TLS, byte by byte, each in a record of its own
 """
 
 import base64
@@ -19,11 +20,12 @@ import time
 import pytest
 
 import peer as p
+import servers
 from harness import SANITIZER_REPORTS, Daemon, Stream, Timeout, eventually, scaled
 from peer import CLOSE, PONG, TEXT, Connection, Peer
 
-HOW = ("once", "drip", "head", "deflate")
-PLAIN_HOW = ("once", "drip", "head")  # for cases about reserved bits
+HOW = ("once", "drip", "head", "deflate", "tls")
+PLAIN_HOW = ("once", "drip", "head", "tls")  # for cases about reserved bits
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 HELLO = "hello, I am open"  # sent first at each open
 
@@ -104,20 +106,39 @@ class Bench:
         self.daemon.start("")
         self.count = 0
         self.cases = []
+        self.tls_context = None
+
+    def tls(self):
+        """What a server needs to speak TLS."""
+        if not self.tls_context:
+            (self.home / "pki").mkdir()
+            self.tls_context = servers.server_tls(servers.Pki(self.home / "pki"), "localhost")
+        return self.tls_context
 
     def ask(self, verb, **members):
         control = Control(self.daemon, verb, **members)
         control.close()
         return control.answer
 
-    def case(self, *scripts, unix=False, peer_args=None, framing="json", repeat=False, **options):
+    def case(self, *scripts, how="once", unix=False, peer_args=None, framing="json", repeat=False,
+             **options):
         """See Case.  repeat: the last script serves all further connections; else there is none."""
         self.count += 1
+        unix = unix or how == "drip"
+        if how == "tls":
+            options = {"url": "wss://127.0.0.1:{port}/", "insecure": "yes", **options}
+            scripts = [self._over_tls(script) for script in scripts]
         if not repeat:
-            scripts += (Connection.stall,)
+            scripts = [*scripts, Connection.stall]
         case = Case(self, f"c{self.count}", scripts, unix, peer_args or {}, options, framing)
         self.cases.append(case)
         return case
+
+    def _over_tls(self, script):
+        def run(c):
+            c.start_tls(self.tls())
+            script(c)
+        return run
 
     def end_of_test(self):
         """All that a test has opened ends; what its scripts found is raised, and whether the daemon
@@ -317,7 +338,7 @@ def send_as(c, how, data, *fields):
         c.send(c.good_head(*fields) + data)
         return
     c.send(c.good_head(*fields))
-    if how == "drip":
+    if how in ("drip", "tls"):
         c.send_pieces(pieces(data))
     else:
         c.send(data)
@@ -336,13 +357,11 @@ def run_row(bench, row, how, *fields):
             assert [d for o, d in before if o == PONG] == (row.pongs or [])
             c.send(p.close_frame(1000))
             c.expect_close(1000)
-            c.half_close()
-            c.expect_eof()
         else:
             seen.extend(f for f in c.frames_to_end() if f != (TEXT, HELLO.encode()))
 
     options = {"reconnect": "never" if row.code is None else "always", **row.options}
-    case = bench.case(script, again, unix=how == "drip", **options)
+    case = bench.case(script, again, how=how, **options)
     if row.code is None:
         run_good(case, row)
     else:

@@ -32,7 +32,7 @@ def closed_by_server(bench, how, data, code, reason="", echo=None, messages=(), 
         seen.append(c.close_payload())
         c.half_close()
         seen.extend(c.frames_to_end())
-    case = bench.case(script, again, unix=how == "drip", **options)
+    case = bench.case(script, again, how=how, **options)
     case.peer.wait_finished()
     assert seen == [body(code) if echo is None else echo], seen
     assert case.session() == (list(messages), code)

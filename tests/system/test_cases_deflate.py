@@ -64,7 +64,7 @@ def agreed(bench, how, answer, bits=15):
         assert data == TEXT_THAT_REPEATS.encode()
         c.frame(TEXT, "so it is")
         c.stall()
-    case = bench.case(script, unix=how == "drip", compress="both", on_open=TEXT_THAT_REPEATS, reconnect="never")
+    case = bench.case(script, how=how, compress="both", on_open=TEXT_THAT_REPEATS, reconnect="never")
     assert case.message() == T("Hello")
     assert case.message() == T("so it is")
     assert case.status()["compression"].startswith(NAME)

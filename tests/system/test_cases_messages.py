@@ -103,7 +103,7 @@ def test_g09_close_between_fragments(bench, how):
         assert payload == struct.pack("!H", 4000)
         c.half_close()
         c.expect_eof()
-    case = bench.case(script, again, unix=how == "drip")
+    case = bench.case(script, again, how=how)
     told = case.expect_ended("4000", SOON, was_open=True)
     assert "in the middle of a message" in told and "enough" in told
     assert case.session() == ([], 4000)
