@@ -1,7 +1,7 @@
-"""What a case of the conformance suite is made of: one daemon for a whole file (Bench), and for each
-case a scripted server (peer.py) and a connection of its own (Case), opened on the control socket
-without files in the runtime directory, read and written through one stream with the framing `json`,
-so that kinds, bytes and order of all that is delivered are seen, opens and closes too.
+"""What a case of the conformance suite is made of: one daemon for a whole file (Bench), and for
+each case a scripted server (peer.py) and a connection of its own (Case), opened on the control
+socket without files in the runtime directory, read and written through one stream with the framing
+`json`, so that kinds, bytes and order of all that is delivered are seen, opens and closes too.
 
     HOW: the ways in which the bytes of a case are sent
         once      behind the 101, in one go
@@ -31,7 +31,8 @@ HELLO = "hello, I am open"  # sent first at each open
 
 # So that the way of trying again is known from the delay: `soon` is 0.1 s, `slow` a minute or more.
 OPTIONS = {
-    "reconnect": "always", "reconnect-delay": "100ms", "reconnect-max": "60s", "connect-timeout": "10s",
+    "reconnect": "always", "reconnect-delay": "100ms", "reconnect-max": "60s",
+           "connect-timeout": "10s",
     "close-timeout": "500ms", "ping-interval": "0", "max-message": "1M", "on-open": HELLO,
 }
 SOON, SLOW = (0.1, 0.1), (60, 66)
@@ -46,8 +47,8 @@ def B(data):
 
 
 class Row:
-    """A case's input and what must come of it.  code: of the Close that the server gets (None: all is
-    well).  delivered: the messages that a reader gets.  pongs: payloads that the server gets."""
+    """A case's input and what must come of it.  code: of the Close that the server gets (None: all
+    is well).  delivered: the messages that a reader gets.  pongs: payloads that the server gets."""
 
     def __init__(self, name, data, *delivered, code=None, pongs=None, cause="", retry=None,
                  slow_drip=False, **options):
@@ -215,8 +216,8 @@ class Case:
     # --- what is delivered and sent
 
     def record(self, timeout=10):
-        """The next record: ("text", bytes), ("binary", bytes), ("open",) or ("close", code); the last two
-        only with the framing `json`, the other is `length`."""
+        """The next record: ("text", bytes), ("binary", bytes), ("open",) or ("close", code); the
+        last two only with the framing `json`, the other is `length`."""
         if self.framing == "length":
             size = int.from_bytes(self.stream.exactly(4, timeout), "big")
             kind = "binary" if size >> 31 else "text"
@@ -271,10 +272,12 @@ class Case:
     def log(self):
         return self.bench.lines(self.name)
 
-    ENDED = re.compile(r"warning: (cannot connect|connection ended), trying again in ([0-9.]+) s: (.*)")
+    ENDED = re.compile(r"warning: (cannot connect|connection ended), "
+                       r"trying again in ([0-9.]+) s: (.*)")
 
     def ended(self, number=1, timeout=10):
-        """How the NUMBERth attempt or connection ended: (was open, seconds until the next, cause)."""
+        """How the NUMBERth attempt or connection ended: (was open, seconds until the next,
+        cause)."""
         deadline = time.monotonic() + scaled(timeout)
         while True:
             found = [m for m in map(self.ENDED.fullmatch, self.log()) if m]
@@ -381,8 +384,8 @@ def run_good(case, row):
 
 
 def run_failing(case, row, seen):
-    """One Close with the code and nothing behind it; what came before is delivered, nothing else; the
-    cause is told; and the next connection works."""
+    """One Close with the code and nothing behind it; what came before is delivered, nothing else;
+    the cause is told; and the next connection works."""
     closes = [f for f in seen if f[0] == CLOSE]
     assert len(closes) == 1 and seen[-1] == closes[0], seen
     assert int.from_bytes(closes[0][1][:2], "big") == row.code, seen
