@@ -239,7 +239,8 @@ class Connection:
         assert got == opcode, f"want opcode {opcode}, got {got} with {data[:100]!r}"
         assert rsv == 0 and fin == 1, f"rsv {rsv}, fin {fin}"
         if payload is not None:
-            assert data == (payload.encode() if isinstance(payload, str) else payload)
+            want = payload.encode() if isinstance(payload, str) else payload
+            assert data == want, f"want {want[:100]!r}, got {data[:100]!r}"
         return data
 
     def expect_close(self, code, timeout=10):
