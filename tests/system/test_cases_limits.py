@@ -26,7 +26,8 @@ def test_m01_longest_message(bench, row, how):
 
 @pytest.mark.parametrize("size", (MIB + 1, 1 << 31, 1 << 40, (1 << 63) - 1))
 def test_m02_refused_before_it_is_stored(bench, size):
-    """... decided when the frame begins: one byte of the payload is enough, and nothing is allocated."""
+    """... decided when the frame begins: one byte of the payload is enough, and nothing is
+    allocated."""
     before = bench.daemon.rss()
     run_row(bench, Row("x", b"\x82\x7f" + size.to_bytes(8, "big") + b"x", code=1009), "once")
     if MEMORY_IS_REAL:
@@ -34,8 +35,8 @@ def test_m02_refused_before_it_is_stored(bench, size):
 
 
 def test_m06_many_unfinished_messages(bench):
-    """50 connections with a message of 1 MiB each that lacks its last byte: they hold what has come, and
-    no more is needed the next time."""
+    """50 connections with a message of 1 MiB each that lacks its last byte: they hold what has
+    come, and no more is needed the next time."""
     count, size = 50, MIB - 1
 
     def script(c):

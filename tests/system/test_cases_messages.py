@@ -26,7 +26,8 @@ def fragments(opcode, *parts, between=b""):
 
 
 @rows(Row("three", fragments(TEXT, "he", "l", "lo"), T("hello")),
-      Row("two messages", fragments(TEXT, "he", "llo") + fragments(BINARY, b"\0", b"\xff"), T("hello"), B(b"\0\xff")))
+      Row("two messages", fragments(TEXT, "he", "llo") + fragments(BINARY, b"\0", b"\xff"),
+          T("hello"), B(b"\0\xff")))
 def test_g01_fragments(bench, row, how):
     """The parts of a message make one message."""
     run_row(bench, row, how)
@@ -53,8 +54,8 @@ def test_g03_many_fragments(bench, count):
 
 @pytest.mark.parametrize("how", ("once", "deflate"))
 def test_g04_too_many_fragments(bench, how):
-    """One fragment more than are allowed.  (Here that is 131072: servers exist that send large messages
-    in pieces of a few bytes, and they cost nothing.)"""
+    """One fragment more than are allowed.  (Here that is 131072: servers exist that send large
+    messages in pieces of a few bytes, and they cost nothing.)"""
     run_row(bench, Row("x", fragments(BINARY, *[b"x"] * (FRAGMENTS_MAX + 1)), code=1008), how)
 
 
@@ -69,8 +70,10 @@ def test_g05_endless_empty_fragments(bench):
 @rows(Row("first", make_frame(CONTINUATION, "x"), code=1002),
       Row("first, not final", make_frame(CONTINUATION, "x", fin=0), code=1002),
       Row("first, empty", make_frame(CONTINUATION, ""), code=1002),
-      Row("after a message", make_frame(TEXT, "whole") + make_frame(CONTINUATION, "x"), T("whole"), code=1002),
-      Row("after fragments", fragments(TEXT, "a", "b") + make_frame(CONTINUATION, "x"), T("ab"), code=1002))
+      Row("after a message", make_frame(TEXT, "whole") + make_frame(CONTINUATION, "x"), T("whole"),
+          code=1002),
+      Row("after fragments", fragments(TEXT, "a", "b") + make_frame(CONTINUATION, "x"), T("ab"),
+          code=1002))
 def test_g06_continuation_of_nothing(bench, row, how):
     """A continuation where no message has begun."""
     run_row(bench, row, how)
@@ -86,9 +89,12 @@ def test_g07_message_inside_a_message(bench, row, how):
 ODD = bytes(range(256))[-125:]
 
 
-@rows(Row("ping", fragments(TEXT, "he", "llo", between=make_frame(PING, ODD)), T("hello"), pongs=[ODD]),
-      Row("empty ping", fragments(TEXT, "he", "llo", between=make_frame(PING)), T("hello"), pongs=[b""]),
-      Row("pong", fragments(TEXT, "he", "l", "lo", between=make_frame(PONG, "unasked")), T("hello")))
+@rows(Row("ping", fragments(TEXT, "he", "llo", between=make_frame(PING, ODD)), T("hello"),
+          pongs=[ODD]),
+      Row("empty ping", fragments(TEXT, "he", "llo", between=make_frame(PING)), T("hello"),
+          pongs=[b""]),
+      Row("pong", fragments(TEXT, "he", "l", "lo", between=make_frame(PONG, "unasked")),
+          T("hello")))
 def test_g08_control_frames_between_fragments(bench, row, how):
     """Pings between fragments are answered, the message is whole."""
     run_row(bench, row, how)
@@ -103,14 +109,15 @@ def test_g09_close_between_fragments(bench, how):
         assert payload == struct.pack("!H", 4000)
         c.half_close()
         c.expect_eof()
-    case = bench.case(script, again, unix=how == "drip")
+    case = bench.case(script, again, how=how)
     told = case.expect_ended("4000", SOON, was_open=True)
     assert "in the middle of a message" in told and "enough" in told
     assert case.session() == ([], 4000)
     case.expect_works_again(by_itself=True)
 
 
-@rows(*(Row(f"{opcode:x} {what}", make_frame(opcode, payload, fin=0) + make_frame(CONTINUATION, ""), code=1002)
+@rows(*(Row(f"{opcode:x} {what}", make_frame(opcode, payload, fin=0) + make_frame(CONTINUATION, ""),
+            code=1002)
         for opcode in (CLOSE, PING, PONG) for what, payload in (("", b"\x03\xe8"), ("empty", b""))))
 def test_g10_fragmented_control_frames(bench, row, how):
     """Control frames must not be fragmented."""
@@ -119,7 +126,8 @@ def test_g10_fragmented_control_frames(bench, row, how):
 
 @pytest.mark.parametrize("opcode", (TEXT, BINARY))
 def test_g11_fragments_beyond_the_limit(bench, opcode):
-    """The fragment that makes the message too long is refused at its beginning, whatever follows."""
+    """The fragment that makes the message too long is refused at its beginning, whatever
+    follows."""
     part = "x" * 400 * KIB
     data = (make_frame(opcode, part, fin=0) + make_frame(CONTINUATION, part, fin=0)
             + make_frame(CONTINUATION, part, fin=0)[:11])
@@ -128,11 +136,12 @@ def test_g11_fragments_beyond_the_limit(bench, opcode):
 
 
 def test_g12_a_thousand_pings_between(bench):
-    """A thousand pings between two fragments: the newest is answered at least, in order; the message is
-    whole."""
+    """A thousand pings between two fragments: the newest is answered at least, in order; the
+    message is whole."""
     def script(c):
         up(c)
-        c.send(fragments(TEXT, "he", "llo", between=b"".join(make_frame(PING, f"{i}") for i in range(1000))))
+        c.send(fragments(TEXT, "he", "llo",
+                         between=b"".join(make_frame(PING, f"{i}") for i in range(1000))))
         got = [-1]
         while got[-1] != 999:
             number = int(c.expect_frame(PONG))
@@ -173,11 +182,13 @@ def test_g14_fragmented_binary(bench, row, how):
 
 # --- UTF-8 --------------------------------------------------------------------------------------
 
-VALID = {"kosme": "\u03ba\u1f79\u03c3", "U+10FFFF": "\U0010ffff", "U+FFFE": "\ufffe", "BOM": "\ufeffx",
-         "NUL inside": "a\0b", "U+D7FF U+E000": "\ud7ff\ue000", "U+7F U+80 U+7FF U+800": "\x7f\x80\u07ff\u0800"}
-INVALID = {x: bytes.fromhex(x) for x in ("ff", "fe", "c080", "c0af", "c1bf", "e080af", "e09fbf", "f08080af",
-                                         "f08fbfbf", "eda080", "edbfbf", "edafbfedb080", "f4908080",
-                                         "f5808080", "f888808080", "80", "bf", "c3c3", "e28228", "f09f9820")}
+VALID = {"kosme": "\u03ba\u1f79\u03c3", "U+10FFFF": "\U0010ffff", "U+FFFE": "\ufffe",
+         "BOM": "\ufeffx", "NUL inside": "a\0b", "U+D7FF U+E000": "\ud7ff\ue000",
+         "U+7F U+80 U+7FF U+800": "\x7f\x80\u07ff\u0800"}
+INVALID = {x: bytes.fromhex(x) for x in (
+    "ff", "fe", "c080", "c0af", "c1bf", "e080af", "e09fbf", "f08080af", "f08fbfbf", "eda080",
+    "edbfbf", "edafbfedb080", "f4908080", "f5808080", "f888808080", "80", "bf", "c3c3", "e28228",
+    "f09f9820")}
 CUT = {x: bytes.fromhex(x) for x in ("c3", "e2", "e282", "f0", "f09f", "f09f98")}
 
 
@@ -188,14 +199,16 @@ def test_u01_valid(bench, row, how):
 
 
 @rows(*(Row(f"{name}{where}", make_frame(TEXT, before + data), code=1007)
-        for name, data in INVALID.items() for where, before in (("", b""), (" behind text", b"text "))))
+        for name, data in INVALID.items()
+        for where, before in (("", b""), (" behind text", b"text "))))
 def test_u02_invalid(bench, row, how):
     """Overlong forms, surrogates, numbers that are too large, bytes that stand alone."""
     run_row(bench, row, how)
 
 
 @rows(*(Row(f"{name}", make_frame(TEXT, b"text " + data), code=1007) for name, data in CUT.items()),
-      *(Row(f"{name} in fragments", fragments(TEXT, b"text ", data), code=1007) for name, data in CUT.items()))
+      *(Row(f"{name} in fragments", fragments(TEXT, b"text ", data), code=1007)
+        for name, data in CUT.items()))
 def test_u03_cut_off(bench, row, how):
     """A message ends within a character."""
     run_row(bench, row, how)
@@ -244,7 +257,8 @@ def test_u07_invalid_at_the_end_of_a_long_message(bench, row, how):
     run_row(bench, row, how)
 
 
-@rows(*(Row(f"at {i}", fragments(TEXT, b"x" + MANY.encode()[:i], MANY.encode()[i:], between=make_frame(PING, b"\xff")),
+@rows(*(Row(f"at {i}", fragments(TEXT, b"x" + MANY.encode()[:i], MANY.encode()[i:],
+                                 between=make_frame(PING, b"\xff")),
             T("x" + MANY), pongs=[b"\xff"]) for i in range(1, len(MANY.encode()))))
 def test_u08_ping_within_a_character(bench, row, how):
     """A ping (of what is no UTF-8) between the halves of a character."""
@@ -257,7 +271,8 @@ def test_u09_as_binary(bench, row, how):
     run_row(bench, row, how)
 
 
-@pytest.mark.parametrize("data", (b"\xff", b"\xc3", b"a\xed\xa0\x80b"), ids=("ff", "c3", "surrogate"))
+@pytest.mark.parametrize("data", (b"\xff", b"\xc3", b"a\xed\xa0\x80b"),
+                         ids=("ff", "c3", "surrogate"))
 def test_u10_invalid_text_to_be_sent(bench, data):
     """A local program's text that is not UTF-8 is refused and counted; nothing of it is sent."""
     def script(c):
@@ -273,7 +288,8 @@ def test_u10_invalid_text_to_be_sent(bench, data):
     assert b'"rejected"' in send.sock.recv(65536)
 
 
-@rows(*(Row(f"{size} {at}", make_frame(TEXT, b"a" * at + b"\xff" + b"a" * (size - at - 1)), code=1007)
+@rows(*(Row(f"{size} {at}", make_frame(TEXT, b"a" * at + b"\xff" + b"a" * (size - at - 1)),
+            code=1007)
         for size in (16, 40) for at in range(16)), how=("once", "deflate"))
 def test_u11_each_offset(bench, row, how):
     """A bad byte at each offset of a run of ASCII, which is judged in words of several bytes."""
@@ -283,14 +299,16 @@ def test_u11_each_offset(bench, row, how):
 # --- pings and pongs ----------------------------------------------------------------------------
 
 
-@rows(Row("empty", make_frame(PING), pongs=[b""]), Row("125 bytes", make_frame(PING, ODD), pongs=[ODD]),
+@rows(Row("empty", make_frame(PING), pongs=[b""]),
+      Row("125 bytes", make_frame(PING, ODD), pongs=[ODD]),
       Row("zeros", make_frame(PING, b"\0\xff\0"), pongs=[b"\0\xff\0"]))
 def test_k01_ping(bench, row, how):
     """A ping is answered with its own payload."""
     run_row(bench, row, how)
 
 
-@rows(Row("126 bytes", make_frame(PING, "x" * 126), code=1002), Row("65536 bytes", make_frame(PING, "x" * 65536), code=1002),
+@rows(Row("126 bytes", make_frame(PING, "x" * 126), code=1002),
+      Row("65536 bytes", make_frame(PING, "x" * 65536), code=1002),
       Row("pong of 126 bytes", make_frame(PONG, "x" * 126), code=1002),
       Row("not final", make_frame(PING, "x", fin=0), code=1002))
 def test_k02_ping_too_long(bench, row, how):
@@ -299,7 +317,8 @@ def test_k02_ping_too_long(bench, row, how):
 
 
 def test_k03_three_pings_at_once(bench):
-    """Of pings in one segment the newest at least is answered (RFC 6455 5.5.3), none behind a newer."""
+    """Of pings in one segment the newest at least is answered (RFC 6455 5.5.3), none behind a
+    newer."""
     def script(c):
         up(c)
         c.send(b"".join(make_frame(PING, x) for x in "abc"))
@@ -312,8 +331,8 @@ def test_k03_three_pings_at_once(bench):
 
 
 def test_k04_pings_to_one_who_cannot_answer(bench):
-    """A flood of pings while the server reads nothing: the answers do not pile up, and the newest comes
-    when it reads again."""
+    """A flood of pings while the server reads nothing: the answers do not pile up, and the newest
+    comes when it reads again."""
     count = 300000
     flooded = threading.Event()
 
@@ -336,8 +355,8 @@ def test_k04_pings_to_one_who_cannot_answer(bench):
 
 
 def test_k05_unsolicited_pongs(bench):
-    """Pongs that nobody asked for, or with another payload, are ignored: no round trip is measured by
-    them, and they are no answer to our ping; but they are life, as any byte."""
+    """Pongs that nobody asked for, or with another payload, are ignored: no round trip is measured
+    by them, and they are no answer to our ping; but they are life, as any byte."""
     def script(c):
         up(c)
         c.send(make_frame(PONG, b"nobody asked") + make_frame(PONG))
@@ -392,8 +411,8 @@ def test_k07_pong_behind_a_slow_message(bench):
 
 
 def test_k08_no_ping_timeout_while_paused(bench):
-    """With `overflow = block` a reader that does not read stops the reading from the server, for longer
-    than `ping-timeout`: the pong is behind that, so its time does not run."""
+    """With `overflow = block` a reader that does not read stops the reading from the server, for
+    longer than `ping-timeout`: the pong is behind that, so its time does not run."""
     count, size = 400, 20000
 
     def script(c):
@@ -419,7 +438,8 @@ def test_k08_no_ping_timeout_while_paused(bench):
                 c.frame(PONG, pongs.pop())
             reader.join(0.01)
         c.send(close_frame(1000))
-    case = bench.case(script, overflow="block", keep="100K", ping_interval="100ms", ping_timeout="500ms",
+    case = bench.case(script, overflow="block", keep="100K", ping_interval="100ms",
+                      ping_timeout="500ms",
                       peer_args={"receive_buffer": 65536})
     case.send("there is a reader")
     assert case.message() == B(bytes(size))

@@ -1,5 +1,5 @@
-"""Requests and replies (wspipe.conf(5), `id`): whose reply it is, in whatever form and order it comes.
-What programs see of it: test_requests.py."""
+"""Requests and replies (wspipe.conf(5), `id`): whose reply it is, in whatever form and order it
+comes. What programs see of it: test_requests.py."""
 
 import json
 import re
@@ -116,12 +116,14 @@ def test_c05_id_twice(bench):
     assert case.status()["rejected"]["messages"] == 1
 
 
-ODD = ('{"a":1e3,"b":1.10,"c":18446744073709551615,"d":-0.0, "id" : %s ,"e":"\\u00e4\\/\\n","f":{"id":5},'
+ODD = ('{"a":1e3,"b":1.10,"c":18446744073709551615,"d":-0.0, "id" : %s ,"e":"\\u00e4\\/\\n",'
+       '"f":{"id":5},'
        '"z":null,"g":[ {"id" : 6} ],"":"","a":2}')
 
 
 def test_c06_every_other_byte_stays(bench):
-    """Numbers, escapes, order, blanks, other members called id: as they were, in both directions."""
+    """Numbers, escapes, order, blanks, other members called id: as they were, in both
+    directions."""
     def script(c):
         x, text = request(c)
         assert text == ODD % x
@@ -144,8 +146,9 @@ def test_c07_ids_rise(bench):
             c.frame(TEXT, text)
     case = serve(bench, script)
     streams = [case.client() for _ in range(clients)]
-    threads = [threading.Thread(target=stream.write, daemon=True, args=(
-        "".join(f'{{"id":{i},"who":{n}}}\n' for i in range(each)),)) for n, stream in enumerate(streams)]
+    lines = ["".join(f'{{"id":{i},"who":{n}}}\n' for i in range(each)) for n in range(clients)]
+    threads = [threading.Thread(target=stream.write, args=(text,), daemon=True)
+               for stream, text in zip(streams, lines)]
     for thread in threads:
         thread.start()
     for n, stream in enumerate(streams):
@@ -154,8 +157,8 @@ def test_c07_ids_rise(bench):
 
 
 def test_c08_events_with_the_requests_id(bench):
-    """Home Assistant: events carry the id of the subscription; they are events, before and behind the
-    result."""
+    """Home Assistant: events carry the id of the subscription; they are events, before and behind
+    the result."""
     def script(c):
         x, _ = request(c)
         c.frame(TEXT, f'{{"id":{x},"type":"event","n":1}}')
@@ -245,8 +248,8 @@ def test_c12_many_outstanding(bench):
 
 @pytest.mark.parametrize("depth", (200, 30000))
 def test_c13_deeply_nested(bench, depth):
-    """JSON that is nested too deeply to be looked into is sent as what it is, no request, and received
-    as what it is, no reply: no stack is used up by it.  (So is all that is not JSON.)"""
+    """JSON that is nested too deeply to be looked into is sent as what it is, no request, and
+    received as what it is, no reply: no stack is used up by it.  (So is all that is not JSON.)"""
     deep = '{"b":' + "[" * depth + "]" * depth + ',"id":1}'
 
     def script(c):

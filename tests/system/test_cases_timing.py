@@ -10,7 +10,7 @@ import time
 import pytest
 
 import peer as p
-from cases import HELLO, SLOW, SOON, Case, T, again, alive, up
+from cases import HELLO, SOON, Case, T, again, alive, up
 from harness import FAST, eventually, free_port, scaled, section
 from peer import CLOSE, PING, PONG, TEXT, close_frame
 
@@ -65,8 +65,8 @@ def both_families():
 
 @pytest.mark.parametrize("first", ("deaf", "refuses"))
 def test_s03_second_address(bench, first):
-    """Of two addresses the first does not answer (s03) or refuses (s04): the second is used soon, and
-    the first attempt is given up."""
+    """Of two addresses the first does not answer (s03) or refuses (s04): the second is used soon,
+    and the first attempt is given up."""
     if not both_families():
         pytest.skip("localhost has not both an IPv4 and an IPv6 address here")
 
@@ -88,9 +88,11 @@ def test_s03_second_address(bench, first):
 
 
 def test_s05_unknown_name(bench):
-    """A name that does not exist; `connect-timeout` holds for a resolver that does not answer, too."""
+    """A name that does not exist; `connect-timeout` holds for a resolver that does not answer,
+    too."""
     case = bench.case(again, url="ws://no-such-host.invalid/", connect_timeout="2s")
-    case.expect_ended("no-such-host.invalid" if "timed" not in case.ended()[2] else "name", SOON, was_open=False)
+    case.expect_ended("no-such-host.invalid" if "timed" not in case.ended()[2] else "name", SOON,
+                      was_open=False)
 
 
 @pytest.mark.parametrize("read", (True, False), ids=("request read", "nothing read"))
@@ -169,8 +171,8 @@ def test_s10_server_reads_nothing(bench):
 
 
 def test_s12_daemon_stands_still(bench):
-    """The daemon is stopped for longer than `ping-timeout` (as on a suspended machine) while the server
-    goes on answering: what has come meanwhile is read before the time is judged."""
+    """The daemon is stopped for longer than `ping-timeout` (as on a suspended machine) while the
+    server goes on answering: what has come meanwhile is read before the time is judged."""
     def script(c):
         up(c)
         c.frame(TEXT, "first")
@@ -219,7 +221,8 @@ def delays(case):
 def test_r01_first_delays_are_spread(bench):
     """100 connections that are refused wait from 0.1 s to `reconnect-delay`, spread evenly."""
     port = free_port()
-    cases = [bench.case(again, url=f"ws://127.0.0.1:{port}/", reconnect_delay="20s") for _ in range(100)]
+    cases = [bench.case(again, url=f"ws://127.0.0.1:{port}/", reconnect_delay="20s")
+             for _ in range(100)]
     for case in cases:
         case.ended()
     first = [delays(case)[0] for case in cases]
@@ -228,7 +231,8 @@ def test_r01_first_delays_are_spread(bench):
 
 
 def test_r02_reset_of_all_at_once(bench):
-    """100 connections lose their server in the same moment: they do not come back in the same one."""
+    """100 connections lose their server in the same moment: they do not come back in the same
+    one."""
     go = threading.Event()
 
     def script(c):
@@ -266,8 +270,8 @@ def test_r03_flapping_server(bench, how):
 
 
 def test_r05_closed_with_1000_again_and_again(bench):
-    """1000 is no failure, but three times in a row right after the opening: not before a minute.  The
-    other codes: l03."""
+    """1000 is no failure, but three times in a row right after the opening: not before a minute.
+    The other codes: l03."""
     def script(c):
         up(c)
         c.send(close_frame(1000))
@@ -331,8 +335,8 @@ def test_r15_reconnect_instead_of_waiting(bench):
 
 
 def test_h55_one_at_a_time(bench):
-    """Fifty connections to one address and port: never two in the opening handshake at once (RFC 6455
-    4.1)."""
+    """Fifty connections to one address and port: never two in the opening handshake at once (RFC
+    6455 4.1)."""
     lock = threading.Lock()
     counts = {"now": 0, "most": 0}
 
