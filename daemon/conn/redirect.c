@@ -22,8 +22,8 @@ bool redirect_is(const struct cause *cause)
 	return false;
 }
 
-/* A server that sends from http to https repeats what we have asked for: so the query is not shown, and of a
- * url with a token in it not even the path. */
+/* A server that sends from http to https repeats what we have asked for: so the query is not shown,
+ * and of a url with a token in it not even the path. */
 static char *shown(const struct conn_options *options, const struct url *url)
 {
 	size_t path = strstr(options->url, "@token@") ? 0 : strcspn(url->target, "?");
@@ -106,8 +106,8 @@ static int make(struct redirect *redirect, const struct redirect *before,
 
 static int refuse(struct cause *cause, const char *what, const char *text, const char *why)
 {
-	cause_set(cause, CAUSE_HTTP, cause->code, "HTTP %d %s%.*s%s%s%s", cause->code, what, SHOWN_MAX,
-		  text, *why ? " (" : "", why, *why ? ")" : "");
+	cause_set(cause, CAUSE_HTTP, cause->code, "HTTP %d %s%.*s%s%s%s", cause->code, what,
+		  SHOWN_MAX, text, *why ? " (" : "", why, *why ? ")" : "");
 	return -EPERM;
 }
 
@@ -132,7 +132,8 @@ int redirect_follow(struct redirect **place, const struct conn_options *options,
 	int r;
 
 	if (!location)
-		return refuse(cause, "redirects without saying where (no Location, or several)", "", "");
+		return refuse(cause, "redirects without saying where (no Location, or several)", "",
+			      "");
 	redirect = calloc(1, sizeof(*redirect));
 	r = redirect ? url_resolve(&redirect->url, from, location, &problem) : -ENOMEM;
 	if (r == -EINVAL) {

@@ -1,8 +1,8 @@
 /* turns - see turns.h.
  *
- * Only hosts are kept to which somebody is connecting: many daemons connect to many hosts at once when
- * they start, so they are found by a hash.  Whose turn it is is told from a later, because whoever
- * leaves is in the middle of something. */
+ * Only hosts are kept to which somebody is connecting: many daemons connect to many hosts at once
+ * when they start, so they are found by a hash.  Whose turn it is is told from a later, because
+ * whoever leaves is in the middle of something. */
 #include "conn/turns.h"
 
 #include <errno.h>
@@ -77,7 +77,7 @@ static struct turn_host *find_host(struct list *bucket, const char *name)
 {
 	struct turn_host *host;
 
-	list_for_each(host, bucket, link)
+	list_for_each (host, bucket, link)
 		if (strcmp(host->name, name) == 0)
 			return host;
 	return NULL;

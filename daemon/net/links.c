@@ -1,8 +1,8 @@
 /* links - see links.h.
  *
- * What was changed is not looked at closer: an address that is added to any link may be the one that
- * was missing.  A timer runs only for a moment after a change, so that a link that comes up with its
- * addresses and routes is one change. */
+ * What was changed is not looked at closer: an address that is added to any link may be the one
+ * that was missing.  A timer runs only for a moment after a change, so that a link that comes up
+ * with its addresses and routes is one change. */
 #include "net/links.h"
 
 #include <errno.h>
@@ -56,7 +56,8 @@ static bool has_news(void *bytes, size_t len)
 	return false;
 }
 
-/* Only the kernel may send to these groups; others may send to our address, and are not believed. */
+/* Only the kernel may send to these groups; others may send to our address, and are not believed.
+ */
 static void links_on_readable(evutil_socket_t fd, short what, void *owner)
 {
 	struct links *links = owner;
@@ -98,8 +99,8 @@ static int open_socket(struct links *links)
 	links->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	if (links->fd < 0 || bind(links->fd, (struct sockaddr *)&groups, sizeof(groups)) < 0)
 		return -errno;
-	links->event = event_new(loop_base(), links->fd, EV_READ | EV_PERSIST, links_on_readable,
-				 links);
+	links->event =
+		event_new(loop_base(), links->fd, EV_READ | EV_PERSIST, links_on_readable, links);
 	return links->event && event_add(links->event, NULL) == 0 ? 0 : -ENOMEM;
 }
 

@@ -1,10 +1,10 @@
-/* A week of a crowd in virtual time under fixed seeds: conns to a few hosts that answer whatever there is to
- * answer, at random: every class of cause, every status, Retry-After, redirects to each other; on a network
- * that changes all the time and a machine that sleeps now and then.
+/* A week of a crowd in virtual time under fixed seeds: conns to a few hosts that answer whatever
+ * there is to answer, at random: every class of cause, every status, Retry-After, redirects to each
+ * other; on a network that changes all the time and a machine that sleeps now and then.
  *
- * Held against it: at each host never more than one is connecting; no wait is shorter than the answer
- * justifies, so nothing the servers do makes a tight loop; a redirect is followed so often and no more; and
- * nobody is forgotten in a queue. */
+ * Held against it: at each host never more than one is connecting; no wait is shorter than the
+ * answer justifies, so nothing the servers do makes a tight loop; a redirect is followed so often
+ * and no more; and nobody is forgotten in a queue. */
 #include <inttypes.h>
 #include <string.h>
 #include <sys/random.h>
@@ -54,8 +54,8 @@ static uint64_t dice(uint64_t below)
 static const int statuses[] = {200, 204, 300, 400, 401, 403, 404, 407, 408, 410,
 			       418, 425, 426, 429, 451, 500, 502, 503, 504};
 static const int moved[] = {301, 302, 303, 307, 308};
-static const int closes[] = {1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010,
-			     1011, 1012, 1013, 1014, 3000, 3003, 4000};
+static const int closes[] = {1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009,
+			     1010, 1011, 1012, 1013, 1014, 3000, 3003, 4000};
 #define ANY(array) (array)[dice(sizeof(array) / sizeof((array)[0]))]
 
 /* One conn, and what is known of it. */
@@ -68,7 +68,7 @@ struct one {
 	struct dial *dial; /* NULL: it is not dialing */
 	struct ws *ws;
 	uint64_t ended_ms, least_ms; /* the last end, and how long it must wait at least */
-	uint64_t changed_ms;	     /* of state */
+	uint64_t changed_ms;         /* of state */
 	enum conn_state state;
 	unsigned dials; /* in this attempt */
 	uint64_t attempts, opens, dialed;
@@ -163,8 +163,8 @@ static void answer_no(struct one *one)
 	one->ws = NULL; /* whatever it answers, it ends */
 	switch (dice(4)) {
 	case 0:
-		snprintf(one->location, sizeof(one->location), "ws://host%u/%u", (unsigned)dice(HOSTS),
-			 (unsigned)(one - ones));
+		snprintf(one->location, sizeof(one->location), "ws://host%u/%u",
+			 (unsigned)dice(HOSTS), (unsigned)(one - ones));
 		sim.redirects++;
 		fake_ws_redirect(ws, ANY(moved), one->location);
 		break;
@@ -182,8 +182,8 @@ static void answer_no(struct one *one)
 
 static void on_script(void *owner)
 {
-	static const enum cause_class failures[] = {CAUSE_DNS, CAUSE_CONNECT, CAUSE_PROXY, CAUSE_TLS,
-						    CAUSE_LOCAL, CAUSE_CLOSED};
+	static const enum cause_class failures[] = {CAUSE_DNS, CAUSE_CONNECT, CAUSE_PROXY,
+						    CAUSE_TLS, CAUSE_LOCAL,   CAUSE_CLOSED};
 	struct one *one = owner;
 	struct dial *dial = one->dial;
 
@@ -207,7 +207,8 @@ static void on_script(void *owner)
 	}
 }
 
-/* The network changes all the time, and once in a while the machine sleeps; somebody reconnects by hand. */
+/* The network changes all the time, and once in a while the machine sleeps; somebody reconnects by
+ * hand. */
 static void on_weather(void *owner)
 {
 	bool slept = dice(500) == 0;
@@ -268,20 +269,20 @@ static void end(void)
 		one->attempts = conn_get_stats(one->conn)->attempts;
 		attempts += one->attempts;
 		sim.opens += one->opens;
-		CHECK(one->attempts > 500);		/* nobody was forgotten */
+		CHECK(one->attempts > 500);                 /* nobody was forgotten */
 		CHECK(one->attempts < WEEK / (5 * SECOND)); /* one in 5 s, and a flapping network */
 		CHECK(one->opens > 50);
 		timer_done(&one->script);
 		one->conn = conn_free(one->conn);
 	}
-	for (int class = CAUSE_DNS; class < CAUSE_OPERATOR; class++)
+	for (int class = CAUSE_DNS; class < CAUSE_OPERATOR; class ++)
 		CHECK(class == CAUSE_TOO_BIG || sim.ended_by[class] > 0);
 	CHECK(sim.redirects > 1000 && sim.sleeps > 5);
 	timer_done(&sim.weather);
 	sim.turns = turns_free(sim.turns);
-	printf("seed %" PRIu64 ": %" PRIu64 " attempts, %" PRIu64 " dials, %" PRIu64 " redirects, %" PRIu64
-	       " opens, %" PRIu64 " changes of the network, %" PRIu64 " sleeps; longest in connecting %" PRIu64
-	       " s\n",
+	printf("seed %" PRIu64 ": %" PRIu64 " attempts, %" PRIu64 " dials, %" PRIu64
+	       " redirects, %" PRIu64 " opens, %" PRIu64 " changes of the network, %" PRIu64
+	       " sleeps; longest in connecting %" PRIu64 " s\n",
 	       seed, attempts, sim.dials, sim.redirects, sim.opens, sim.changes, sim.sleeps,
 	       sim.longest_queue_ms / SECOND);
 }

@@ -1,6 +1,6 @@
-/* sleeper - loaded into the daemon by test_network.py (LD_PRELOAD), so that the machine seems to have slept:
- * CLOCK_BOOTTIME runs ahead by the seconds that the file $SLEEPER holds, and the timerfd that the kernel cancels
- * at a resume is the FIFO $SLEEPER.wake. */
+/* sleeper - loaded into the daemon by test_network.py (LD_PRELOAD), so that the machine seems to
+ * have slept: CLOCK_BOOTTIME runs ahead by the seconds that the file $SLEEPER holds, and the
+ * timerfd that the kernel cancels at a resume is the FIFO $SLEEPER.wake. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -4,10 +4,12 @@ descriptors allows; tests/soak-many runs it with 10000."""
 
 import json
 import os
+import pathlib
 import resource
 import select
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -61,6 +63,18 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+@pytest.fixture(autouse=True)
+def runtime_in_memory(daemon):
+    """As /run is: on a disk each change of a status file waits for the disk."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="wsp-", dir="/dev/shm") as directory:
+        daemon.run_dir = pathlib.Path(directory) / "run"
+        yield
+        daemon.cleanup()
 
 
 @pytest.fixture

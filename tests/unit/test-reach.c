@@ -1,5 +1,5 @@
-/* How conns get to their servers: redirects, turns, and what a changed network or a resume does to those
- * that wait.  Dial, ws and time are the test's. */
+/* How conns get to their servers: redirects, turns, and what a changed network or a resume does to
+ * those that wait.  Dial, ws and time are the test's. */
 #include <string.h>
 
 #include "base/log.h"
@@ -187,7 +187,8 @@ static void check_leaving_the_queue(void)
 	check_state(1, CONN_CLOSED);
 	other_options = options;
 	other_options.url = (char *)"ws://example.com/";
-	CHECK_EQ(conn_set_options(conn[0], &other_options), 0); /* it leaves the queue of the old host */
+	CHECK_EQ(conn_set_options(conn[0], &other_options),
+		 0); /* it leaves the queue of the old host */
 	conn_close(conn[0], 1000, "");
 	check_state(0, CONN_CLOSED);
 	check_state(2, CONN_CONNECTING);

@@ -22,10 +22,14 @@ static void begin(const char *url)
 	url_done(&first);
 	options = (struct conn_options){
 		.url = (char *)url,
-		.ws.upgrade = {.headers = headers, .user = (char *)"ann:secret", .cookie = (char *)"c=secret",
+		.ws.upgrade = {.headers = headers,
+			       .user = (char *)"ann:secret",
+			       .cookie = (char *)"c=secret",
 			       .subprotocols = subprotocols},
 		.dial = {.connect_to = (char *)"127.0.0.1:9",
-			 .tls = {.cert = (char *)"c", .key = (char *)"k", .server_name = (char *)"n"}},
+			 .tls = {.cert = (char *)"c",
+				 .key = (char *)"k",
+				 .server_name = (char *)"n"}},
 		.max_redirects = 5,
 	};
 	CHECK_EQ(url_parse(&first, url, &problem), 0);
@@ -80,7 +84,7 @@ static void test_origins(void)
 	CHECK_EQ(redirect->followed, 4);
 	begin("ws://a/x");
 	check_goes("ws://a:81/x", "ws://a:81/x", true);
-	check_goes("ws://a/x", "ws://a/x", true); /* sent back */
+	check_goes("ws://a/x", "ws://a/x", true);            /* sent back */
 	CHECK_STR(redirect->dial.connect_to, "127.0.0.1:9"); /* but that is how it is reached */
 	begin("wss://a/x");
 	check_goes("wss://u:secret@b/x?q=secret", "wss://b/x?q=secret", true);
@@ -96,8 +100,8 @@ static void test_refusals(void)
 		    "HTTP 302 redirects to ws://b/ (from wss to ws, which is not followed)");
 	check_stays(NULL, "HTTP 302 redirects without saying where (no Location, or several)");
 	check_stays("", "HTTP 302 redirects to a Location that is empty");
-	check_stays("ftp://u:secret@b/",
-		    "HTTP 302 redirects to a Location that does not begin with ws://, wss:// or ws+unix:");
+	check_stays("ftp://u:secret@b/", "HTTP 302 redirects to a Location that does not begin "
+					 "with ws://, wss:// or ws+unix:");
 	check_stays("ws+unix:/secret", "HTTP 302 redirects to a Location that names a Unix socket");
 	options.max_redirects = 0;
 	check_stays("/y?secret#secret", "HTTP 302 redirects to wss://a/y... (max-redirects is 0)");
@@ -112,7 +116,8 @@ static void test_count(void)
 	check_stays("/x", "HTTP 302 redirects to ws://a/x (max-redirects is 2)");
 }
 
-/* The token stands in the url, which a server repeats; and it must not be greeted with elsewhere. */
+/* The token stands in the url, which a server repeats; and it must not be greeted with elsewhere.
+ */
 static void test_token(void)
 {
 	begin("ws://a/@token@/x");
@@ -120,19 +125,22 @@ static void test_token(void)
 	CHECK_STR(redirect->shown, "ws://a...");
 	options.on_open = greetings;
 	check_goes("z", "ws://a/secret/z", false);
-	check_stays("//b/secret",
-		    "HTTP 302 redirects to ws://b... (another origin, which the token or on-open-file "
-		    "is not sent to)");
+	check_stays(
+		"//b/secret",
+		"HTTP 302 redirects to ws://b... (another origin, which the token or on-open-file "
+		"is not sent to)");
 	options.on_open = NULL;
 	options.credentials.on_open_file = (char *)"f";
-	check_stays("//b/secret",
-		    "HTTP 302 redirects to ws://b... (another origin, which the token or on-open-file "
-		    "is not sent to)");
+	check_stays(
+		"//b/secret",
+		"HTTP 302 redirects to ws://b... (another origin, which the token or on-open-file "
+		"is not sent to)");
 }
 
 static void test_statuses(void)
 {
-	static const int yes[] = {301, 302, 303, 307, 308}, no[] = {300, 304, 305, 306, 309, 200, 401};
+	static const int yes[] = {301, 302, 303, 307, 308},
+			 no[] = {300, 304, 305, 306, 309, 200, 401};
 
 	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
 		CHECK(redirect_is(&(struct cause){.class = CAUSE_HTTP, .code = yes[i]}));

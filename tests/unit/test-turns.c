@@ -1,4 +1,5 @@
-/* turns: one at a time for each host, in order; whoever leaves in whatever state, the others go on. */
+/* turns: one at a time for each host, in order; whoever leaves in whatever state, the others go on.
+ */
 #include "conn/turns.h"
 
 #include "check.h"
@@ -67,7 +68,7 @@ static void test_in_order(void)
 	CHECK_EQ(n_came, 0);
 	for (unsigned i = 0; i + 1 < TURNS; i++) {
 		turn_leave(&turn[i]);
-		CHECK_EQ(n_came, i);	     /* not from within */
+		CHECK_EQ(n_came, i);             /* not from within */
 		CHECK(turn_waits(&turn[i + 1])); /* it does not know yet */
 		fake_loop_settle();
 		CHECK_EQ(n_came, i + 1);
@@ -79,14 +80,20 @@ static void test_in_order(void)
 static void test_hosts(void)
 {
 	static const char *const pairs[][4] = {
-		{"ws://a/", NULL, "ws://b/", NULL},	   {"ws://a/", NULL, "ws://a:81/", NULL},
-		{"ws://a/", NULL, "wss://a/", NULL},	   {"ws://a/", "b:80", "ws://a/", NULL},
-		{"ws+unix:/a:/x", NULL, "ws+unix:/b:/x", NULL}, {"ws://[::1]/", NULL, "ws://[::2]/", NULL},
+		{"ws://a/", NULL, "ws://b/", NULL},
+		{"ws://a/", NULL, "ws://a:81/", NULL},
+		{"ws://a/", NULL, "wss://a/", NULL},
+		{"ws://a/", "b:80", "ws://a/", NULL},
+		{"ws+unix:/a:/x", NULL, "ws+unix:/b:/x", NULL},
+		{"ws://[::1]/", NULL, "ws://[::2]/", NULL},
 	};
 	static const char *const same[][4] = {
-		{"ws://a/", NULL, "ws://u:p@a/z?q", NULL}, {"ws://a/", "b:80", "ws://b/", NULL},
-		{"ws://a:443/", NULL, "wss://a/", NULL},   {"ws+unix:/a:/x", NULL, "ws+unix:/a:/y", NULL},
-		{"ws://[::1]/", NULL, "ws://c/", "[::1]:80"}, {"ws://a/", "B:80", "ws://b/", NULL},
+		{"ws://a/", NULL, "ws://u:p@a/z?q", NULL},
+		{"ws://a/", "b:80", "ws://b/", NULL},
+		{"ws://a:443/", NULL, "wss://a/", NULL},
+		{"ws+unix:/a:/x", NULL, "ws+unix:/a:/y", NULL},
+		{"ws://[::1]/", NULL, "ws://c/", "[::1]:80"},
+		{"ws://a/", "B:80", "ws://b/", NULL},
 	};
 
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
