@@ -76,7 +76,7 @@ static inline size_t next_cut(struct food *cuts, size_t left)
 /* Memory of this very size, so that a sanitizer sees a read behind it; to be freed. */
 static inline uint8_t *copy_bytes(const void *data, size_t len)
 {
-	uint8_t *copy = malloc(len > 0 ? len : 1);
+	uint8_t *copy = calloc(len > 0 ? len : 1, 1);
 
 	if (!copy)
 		abort();
