@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "control/protocol.h"
+#include "hide.h"
 #include "options.h"
 #include "print.h"
 #include "verbs.h"
@@ -126,6 +127,10 @@ static int run(const struct verb *verb, struct options *options, int argc, char 
 		return EXIT_DONE;
 	}
 	r = check_words(verb, options);
+	if (r == 0 && (verb->bit & FOR_SETTINGS) && hide_secrets(options) < 0) {
+		say(NULL, "no memory");
+		r = EXIT_PEER;
+	}
 	if (r == 0 && (verb->bit & FOR_SETTINGS) && options_find_proxy(options) < 0)
 		r = EXIT_PEER;
 	return r ? r : verb->run(options);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "codec/frame.h"
 #include "codec/url.h"
 #include "print.h"
@@ -416,7 +417,9 @@ int options_find_proxy(struct options *options)
 void options_done(struct options *options)
 {
 	for (size_t i = 0; i < options->settings_n; i++)
-		free(options->settings[i].made);
+		wipe_free(options->settings[i].made);
+	for (size_t i = 0; i < OPTIONS_URLS; i++)
+		wipe_free(options->hidden[i]);
 	free(options->words);
 	free(options->settings);
 }

@@ -36,8 +36,10 @@ enum { /* a set of commands */
 
 struct setting {
 	const char *key, *value;
-	char *made; /* owned: what a relative VALUE became, or NULL */
+	char *made; /* owned: what a relative VALUE became, or a secret one that is in argv no longer */
 };
+
+enum { OPTIONS_URLS = 2 }; /* among so many words, the first ones, is a url */
 
 struct options { /* strings are argv's */
 	const char *runtime_dir, *config;
@@ -50,6 +52,7 @@ struct options { /* strings are argv's */
 	size_t settings_n;
 	char **words; /* NULL-terminated: NAME, URL, messages */
 	size_t words_n;
+	char *hidden[OPTIONS_URLS]; /* owned: words that are in argv no longer; hide.h */
 	char **command; /* behind "--" of exec, NULL-terminated; or NULL */
 };
 

@@ -10,10 +10,17 @@
 
 enum { BUF_FIRST_BYTES = 256 };
 
+static void buf_release(struct buf *buf)
+{
+	if (buf->secret && buf->data)
+		explicit_bzero(buf->data, buf->size + 1);
+	free(buf->data);
+}
+
 void buf_done(struct buf *buf)
 {
-	free(buf->data);
-	buf_init(buf, buf->max);
+	buf_release(buf);
+	*buf = (struct buf){.max = buf->max, .secret = buf->secret};
 }
 
 void buf_trim(struct buf *buf)
@@ -37,14 +44,14 @@ static int buf_grow(struct buf *buf, size_t need)
 	uint8_t *data;
 
 	/* One more than we account for: room for a NUL behind the last byte, always. */
-	if (buf->start == 0) {
+	if (buf->start == 0 && !buf->secret) {
 		data = realloc(buf->data, size + 1); /* may grow in place */
 	} else {
 		data = malloc(size + 1);
-		if (data) {
+		if (data && len > 0)
 			memcpy(data, buf_head(buf), len);
-			free(buf->data);
-		}
+		if (data)
+			buf_release(buf);
 	}
 	if (!data)
 		return -ENOMEM;

@@ -3,7 +3,8 @@
  * Bytes are appended at the tail and consumed at the head.  Growing past the maximum fails with
  * -ENOBUFS and changes nothing; no memory fails with -ENOMEM likewise.  A buf that was emptied keeps
  * its memory until buf_trim(), so that a burst costs one allocation and an idle owner none.  Behind
- * the room that was asked for there is always one byte more, for who wants to put a NUL there. */
+ * the room that was asked for there is always one byte more, for who wants to put a NUL there.
+ * Memory of a secret one is overwritten before it is given back. */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
@@ -17,11 +18,17 @@ struct buf {
 	size_t start, end; /* the bytes are data[start..end) */
 	size_t size;       /* allocated */
 	size_t max;        /* most bytes that may be in it at once */
+	bool secret;
 };
 
 static inline void buf_init(struct buf *buf, size_t max_bytes)
 {
 	*buf = (struct buf){.max = max_bytes};
+}
+
+static inline void buf_init_secret(struct buf *buf, size_t max_bytes)
+{
+	*buf = (struct buf){.max = max_bytes, .secret = true};
 }
 
 static inline size_t buf_len(const struct buf *buf)
@@ -39,7 +46,7 @@ static inline size_t buf_room(const struct buf *buf)
 	return buf->max - buf_len(buf);
 }
 
-void buf_done(struct buf *buf); /* frees the memory; the maximum stays, so it can be used again */
+void buf_done(struct buf *buf); /* frees the memory; it can be used again as it was made */
 void buf_trim(struct buf *buf); /* frees the memory if it is empty */
 
 /* Make room for BYTES more and point *ret_tail at it; then buf_commit() what was really written. */

@@ -11,7 +11,7 @@ static const char *const cause_names[CAUSE_CLASSES] = {
 	[CAUSE_NONE] = "none",         [CAUSE_DNS] = "dns",         [CAUSE_CONNECT] = "connect",
 	[CAUSE_PROXY] = "proxy",       [CAUSE_TLS] = "tls",         [CAUSE_HTTP] = "http",
 	[CAUSE_PROTOCOL] = "protocol", [CAUSE_TOO_BIG] = "too-big", [CAUSE_TIMEOUT] = "timeout",
-	[CAUSE_CLOSED] = "closed",     [CAUSE_LOCAL] = "local",     [CAUSE_OPERATOR] = "operator",
+	[CAUSE_CLOSED] = "closed",     [CAUSE_LOGIN] = "login",     [CAUSE_LOCAL] = "local",     [CAUSE_OPERATOR] = "operator",
 };
 
 /* How long the character must be that begins with LEAD, and which second bytes it allows (Unicode,

@@ -17,6 +17,7 @@ enum cause_class {
 	CAUSE_TOO_BIG,  /* code: 1009 */
 	CAUSE_TIMEOUT,  /* code: 0 */
 	CAUSE_CLOSED,   /* by the peer; code: its close code, 1005 without one, 1006 without a frame */
+	CAUSE_LOGIN,    /* code: the exit status of `login`; 0: ended by a signal, or wrote nonsense */
 	CAUSE_LOCAL,    /* code: errno; no memory, no descriptors */
 	CAUSE_OPERATOR, /* asked for */
 	CAUSE_CLASSES

@@ -10,11 +10,26 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static inline void cleanup_free_(void *p)
 {
 	free(*(void **)p);
+}
+
+/* A secret is not left behind in memory that others get. */
+static inline void *wipe_free(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text));
+	free(text);
+	return NULL;
+}
+
+static inline void cleanup_wipe_(void *p)
+{
+	wipe_free(*(char **)p);
 }
 
 static inline void cleanup_close_(const int *fd)
@@ -38,6 +53,7 @@ static inline void cleanup_fclose_(FILE **file)
 }
 
 #define cleanup_free __attribute__((cleanup(cleanup_free_)))
+#define cleanup_wipe __attribute__((cleanup(cleanup_wipe_))) /* a string */
 #define cleanup_close __attribute__((cleanup(cleanup_close_)))
 #define cleanup_fclose __attribute__((cleanup(cleanup_fclose_)))
 

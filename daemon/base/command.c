@@ -25,6 +25,7 @@
 
 #include "base/cleanup.h"
 #include "base/loop.h"
+#include "base/strv.h"
 
 extern char **environ;
 
@@ -63,7 +64,9 @@ static int command_set_attributes(posix_spawnattr_t *attributes)
 	return r ? -r : -posix_spawnattr_setpgroup(attributes, 0);
 }
 
-static int command_spawn(struct command *command, const char *line, int out_fd)
+/* IN_FD -1: /dev/null. */
+static int command_spawn(struct command *command, const char *line, int in_fd, int out_fd,
+			 char *const *environment)
 {
 	char *argv[] = {(char *)"sh", (char *)"-c", (char *)line, NULL};
 	posix_spawn_file_actions_t actions;
@@ -78,12 +81,15 @@ static int command_spawn(struct command *command, const char *line, int out_fd)
 		return r;
 	}
 	r = command_set_attributes(&attributes);
-	if (r == 0)
+	if (r == 0 && in_fd >= 0)
+		r = -posix_spawn_file_actions_adddup2(&actions, in_fd, 0);
+	else if (r == 0)
 		r = -posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
 	if (r == 0)
 		r = -posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
 	if (r == 0)
-		r = -posix_spawn(&command->pid, "/bin/sh", &actions, &attributes, argv, environ);
+		r = -posix_spawn(&command->pid, "/bin/sh", &actions, &attributes, argv,
+				 environment);
 	if (r < 0)
 		command->pid = 0;
 	posix_spawn_file_actions_destroy(&actions);
@@ -103,8 +109,6 @@ static void command_dispose(struct command *command)
 		close(command->pid_fd);
 	if (command->out_fd >= 0)
 		close(command->out_fd);
-	if (command->output.data)
-		explicit_bzero(command->output.data, command->output.size);
 	buf_done(&command->output);
 	free(command);
 }
@@ -194,8 +198,10 @@ static void command_on_ended(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	event_del(command->ended);
-	command_drain(command);
-	event_del(command->readable);
+	if (command->readable) {
+		command_drain(command);
+		event_del(command->readable);
+	}
 	command_describe(command);
 	command->done(command->owner);
 }
@@ -209,28 +215,38 @@ static int command_watch(struct command *command)
 		return -errno;
 	command->ended = event_new(loop_base(), command->pid_fd, EV_READ | EV_PERSIST,
 				   command_on_ended, command);
+	if (!command->ended || event_add(command->ended, NULL) < 0)
+		return -ENOMEM;
+	if (command->out_fd < 0)
+		return 0;
 	command->readable = event_new(loop_base(), command->out_fd, EV_READ | EV_PERSIST,
 				      command_on_readable, command);
-	if (!command->ended || !command->readable || event_add(command->ended, NULL) < 0 ||
-	    event_add(command->readable, NULL) < 0)
-		return -ENOMEM;
-	return 0;
+	return command->readable && event_add(command->readable, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+static struct command *command_new(size_t output_max, void (*done)(void *owner), void *owner)
+{
+	struct command *command = calloc(1, sizeof(*command));
+
+	if (!command)
+		return NULL;
+	command->pid_fd = command->out_fd = -1;
+	command->done = done;
+	command->owner = owner;
+	buf_init_secret(&command->output, output_max);
+	return command;
 }
 
 int command_start(struct command **ret, const char *line, size_t output_max,
 		  void (*done)(void *owner), void *owner)
 {
-	struct command *command = calloc(1, sizeof(*command));
+	struct command *command = command_new(output_max, done, owner);
 	cleanup_close int out_fd = -1;
 	uint8_t *all;
 	int fds[2], r;
 
 	if (!command)
 		return -ENOMEM;
-	command->pid_fd = command->out_fd = -1;
-	command->done = done;
-	command->owner = owner;
-	buf_init(&command->output, output_max);
 	r = buf_reserve(&command->output, output_max, &all); /* growing would leave copies behind */
 	if (r == 0)
 		r = pipe2(fds, O_CLOEXEC) < 0 ? -errno : 0;
@@ -240,7 +256,50 @@ int command_start(struct command **ret, const char *line, size_t output_max,
 		r = fcntl(command->out_fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 	}
 	if (r == 0)
-		r = command_spawn(command, line, out_fd);
+		r = command_spawn(command, line, -1, out_fd, environ);
+	if (r == 0)
+		r = command_watch(command);
+	if (r < 0) {
+		command_free(command);
+		return r;
+	}
+	*ret = command;
+	return 0;
+}
+
+/* Ours, and behind them MORE: the last one of a name counts for nobody, so those of ours that are
+ * among MORE are left out. */
+static char **command_environment(char *const *more)
+{
+	size_t n = strv_len(environ) + strv_len(more), made = 0;
+	char **all = calloc(n + 1, sizeof(*all));
+	char *const *item, *const *other;
+
+	if (!all)
+		return NULL;
+	strv_for_each (item, more)
+		all[made++] = *item;
+	strv_for_each (item, (char *const *)environ) {
+		size_t name = strcspn(*item, "=") + 1;
+		bool replaced = false;
+
+		strv_for_each (other, more)
+			replaced = replaced || strncmp(*item, *other, name) == 0;
+		if (!replaced)
+			all[made++] = *item;
+	}
+	return all;
+}
+
+int command_start_talk(struct command **ret, const struct command_talk *talk,
+		       void (*done)(void *owner), void *owner)
+{
+	struct command *command = command_new(0, done, owner);
+	cleanup_free char **environment = command_environment(talk->environment);
+	int r = -ENOMEM;
+
+	if (command && environment)
+		r = command_spawn(command, talk->line, talk->in_fd, talk->out_fd, environment);
 	if (r == 0)
 		r = command_watch(command);
 	if (r < 0) {
@@ -267,14 +326,20 @@ struct command *command_free(struct command *command)
 		command_dispose(command);
 		return NULL;
 	}
-	event_del(command->readable);
-	explicit_bzero(command->output.data, command->output.size);
+	if (command->readable)
+		event_del(command->readable);
+	buf_done(&command->output);
 	return NULL;
 }
 
 const char *command_problem(const struct command *command)
 {
 	return *command->problem ? command->problem : NULL;
+}
+
+int command_status(const struct command *command)
+{
+	return command->pid == 0 && WIFEXITED(command->status) ? WEXITSTATUS(command->status) : -1;
 }
 
 const struct buf *command_output(const struct command *command)

@@ -16,6 +16,7 @@ enum msg_kind {
 enum { /* what a look at the bytes has shown, so that a hundred readers need not look again */
 	MSG_HAS_LF = 1,     /* a line feed is inside */
 	MSG_HAS_SCHEME = 2, /* begins with "data:" */
+	MSG_SECRET = 8,     /* to be sent as it is: a compressor would keep it, and tell its length */
 	MSG_IS_REPLY = 4,   /* its asker has it already: not for those who get their own replies */
 };
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/strv.h"
 
 size_t strv_len(char *const *strv)
@@ -78,7 +79,7 @@ char **strv_free(char **strv)
 	char **item;
 
 	strv_for_each (item, strv)
-		free(*item);
+		wipe_free(*item);
 	free(strv);
 	return NULL;
 }

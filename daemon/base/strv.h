@@ -10,7 +10,7 @@ int strv_append(char ***strv, const char *text); /* copies; -ENOMEM leaves the l
 bool strv_equal(char *const *a, char *const *b);
 bool strv_contains(char *const *strv, const char *text);
 int strv_copy(char ***ret, char *const *strv);
-char **strv_free(char **strv); /* NULL in, NULL out */
+char **strv_free(char **strv); /* NULL in, NULL out; overwrites: options have passwords in them */
 
 /* ITEM walks the list; a NULL list has no items. */
 #define strv_for_each(item, strv) for ((item) = (strv); (item) && *(item); (item)++)

@@ -252,8 +252,8 @@ static int take_userinfo(struct url *url, const char *text, size_t len, const ch
 {
 	const char *colon = memchr(text, ':', len);
 	size_t name_len = colon ? (size_t)(colon - text) : len;
-	cleanup_free char *name = NULL;
-	cleanup_free char *password = NULL;
+	cleanup_wipe char *name = NULL;
+	cleanup_wipe char *password = NULL;
 	int r;
 
 	if (len == 0)
@@ -405,11 +405,11 @@ void url_done(struct url *url)
 {
 	free(url->host);
 	free(url->zone);
-	free(url->target);
-	free(url->user);
+	wipe_free(url->target);
+	wipe_free(url->user);
 	free(url->socket_path);
 	free(url->host_field);
-	free(url->display);
+	wipe_free(url->display);
 	*url = (struct url){0};
 }
 

@@ -3,7 +3,8 @@
  * States and what they own:
  *
  *	connecting	credentials being read, a turn being waited for (without a timer), a dial, then a ws
- *			until its handshake is done, maybe redirected to another dial; timer: connect-timeout
+ *			until its handshake is done, maybe redirected to another dial, and then an opening
+ *			where there is one; timer: connect-timeout
  *	open		a ws; timer: the next ping, or the wait for its pong
  *	closing		a ws; timer: close-timeout
  *	waiting		timer: the next attempt
@@ -66,12 +67,16 @@ struct conn {
 	bool close_sent;   /* ws_close() was called */
 	bool tried;
 	bool was_open;     /* ever */
+	bool in_session;   /* readers were told that one has begun, and not yet that it has ended */
 	uint64_t progress; /* ws_written() when the close timer was last set */
 
 	struct credentials *credentials; /* of this attempt and session, where the options have some */
 	struct reach reach;
 	uint64_t left_ms; /* of connect-timeout, when `reach` comes to its turn */
 	struct ws *ws;
+	struct opening *opening; /* between the upgrade and open, where there is something to do */
+	const struct opening_runner *runner;
+	struct records_pool *pool;
 	struct spool *spool;
 	struct sender sender;
 	struct cursors *cursors;
@@ -148,30 +153,84 @@ static void set_peer_reason(struct conn *conn, const char *reason)
 	conn->peer_reason = *reason ? strdup(reason) : NULL;
 }
 
-static void conn_ws_opened(void *owner)
+/* Messages may come before it is open, when something is expected first; they are this session's. */
+static void begin_session(struct conn *conn)
 {
-	struct conn *conn = owner;
 	struct msg mark = {.kind = MSG_OPENED, .time_us = loop_wall_us()};
 
+	if (!conn->in_session)
+		spool_append(conn->spool, &mark);
+	conn->in_session = true;
+}
+
+/* The first GREETED messages of on-open are out. */
+static void conn_opened(struct conn *conn, size_t greeted)
+{
 	if (conn->was_open)
 		conn->stats.reconnects++;
 	conn->was_open = conn->tried = true;
-	conn->http_status = 101;
 	conn->peer_code = 0;
 	set_peer_reason(conn, "");
 	conn->open_since_ms = loop_now_ms();
-	reach_arrived(&conn->reach);
-	credentials_forget_request(conn->credentials);
-	sender_link_up(&conn->sender, conn->ws, conn->credentials);
+	sender_link_up(&conn->sender, conn->ws, conn->credentials, greeted);
 	conn_enter(conn, CONN_OPEN);
 	log_info(conn->name, "open: %s%s%s%s%s", ws_address(conn->ws),
 		 *ws_tls(conn->ws) ? ", " : "", ws_tls(conn->ws),
 		 *ws_subprotocol(conn->ws) ? ", subprotocol " : "", ws_subprotocol(conn->ws));
-	spool_append(conn->spool, &mark);
+	begin_session(conn);
 	if (spool_full(conn->spool)) /* still, since the session before */
 		ws_pause(conn->ws);
 	if (conn->options->ping_interval_ms)
 		timer_set(&conn->timer, conn->options->ping_interval_ms);
+}
+
+static void conn_opening_message(void *owner, const struct msg *msg);
+
+static void conn_opening_done(void *owner, const struct cause *cause)
+{
+	struct conn *conn = owner;
+	struct cause kept = cause ? *cause : (struct cause){.class = CAUSE_NONE};
+	size_t greeted = opening_greeted(conn->opening);
+
+	conn->opening = opening_free(conn->opening);
+	if (cause)
+		ws_give_up(conn->ws, 1000, &kept);
+	else
+		conn_opened(conn, greeted);
+}
+
+static void start_opening(struct conn *conn)
+{
+	static const struct opening_events events = {conn_opening_message, conn_opening_done};
+	const struct opening_terms terms = {
+		.conn = conn,
+		.options = conn->options,
+		.ws = conn->ws,
+		.greetings = conn->credentials ? credentials_on_open(conn->credentials)
+					       : conn->options->on_open,
+		.pool = conn->pool,
+		.runner = conn->runner,
+	};
+	struct cause cause;
+	int r = opening_start(&conn->opening, &terms, &events, conn);
+
+	if (r == 0)
+		return;
+	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start the login: %s", strerror(-r));
+	ws_give_up(conn->ws, 1000, &cause);
+}
+
+static void conn_ws_opened(void *owner)
+{
+	struct conn *conn = owner;
+
+	conn->http_status = 101;
+	reach_arrived(&conn->reach);
+	credentials_forget_request(conn->credentials);
+	if (opening_needed(&conn->options->opening))
+		start_opening(conn);
+	else
+		conn_opened(conn, 0);
 }
 
 /* False: its asker has it, or nobody wants it. */
@@ -194,6 +253,22 @@ static bool is_public(struct conn *conn, struct msg *msg)
 	}
 }
 
+static void publish(struct conn *conn, struct msg *msg)
+{
+	begin_session(conn);
+	if (conn->sender.calls && !is_public(conn, msg))
+		return;
+	if (spool_append(conn->spool, msg) == SPOOL_FULL)
+		ws_pause(conn->ws);
+}
+
+static void conn_opening_message(void *owner, const struct msg *heard)
+{
+	struct msg msg = *heard;
+
+	publish(owner, &msg);
+}
+
 static void conn_ws_message(void *owner, const struct msg *received)
 {
 	struct conn *conn = owner;
@@ -202,10 +277,8 @@ static void conn_ws_message(void *owner, const struct msg *received)
 	frame_scan(&msg);
 	conn->stats.received_messages++;
 	conn->stats.received_bytes += msg.len;
-	if (conn->sender.calls && !is_public(conn, &msg))
-		return;
-	if (spool_append(conn->spool, &msg) == SPOOL_FULL)
-		ws_pause(conn->ws);
+	if (!conn->opening || !opening_hear(conn->opening, &msg))
+		publish(conn, &msg);
 }
 
 static void conn_spool_eased(void *owner)
@@ -228,7 +301,10 @@ static void conn_ws_drained(void *owner)
 {
 	struct conn *conn = owner;
 
-	sender_written(&conn->sender);
+	if (conn->opening)
+		opening_drained(conn->opening);
+	else
+		sender_written(&conn->sender);
 }
 
 static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
@@ -282,12 +358,13 @@ static void conn_ws_ended(void *owner, const struct cause *cause)
 	uint16_t code = ws_close_code(conn->ws, &reason);
 
 	sender_link_down(&conn->sender, conn->close_sent && code && code == conn->close_code);
-	if (conn->state != CONN_CONNECTING) { /* else the last session's stays to be asked for */
+	if (conn->http_status == 101) { /* else the last session's stays to be asked for */
 		conn->peer_code = code ? code : 1006; /* RFC 6455 7.1.5: no Close was received */
 		set_peer_reason(conn, reason);
 	}
 	if (cause->class == CAUSE_HTTP && cause->code)
 		conn->http_status = cause->code;
+	conn->opening = opening_free(conn->opening); /* it uses the ws */
 	if (!follow_redirect(conn, &kept))
 		conn_ended(conn, &kept);
 }
@@ -386,6 +463,7 @@ static void start_attempt(struct conn *conn)
 /* All that an attempt has. */
 static void drop_attempt(struct conn *conn)
 {
+	conn->opening = opening_free(conn->opening); /* it uses the ws */
 	reach_drop(&conn->reach);
 	conn->ws = ws_free(conn->ws);
 	conn->credentials = credentials_free(conn->credentials);
@@ -453,10 +531,11 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 	conn->tried = true;
 	*cause_room(&conn->cause) = *cause;
 	drop_attempt(conn);
-	if (was_up) {
+	if (conn->in_session)
 		spool_append(conn->spool, &mark);
+	conn->in_session = false;
+	if (was_up)
 		sender_fail_calls(&conn->sender, cause, false);
-	}
 	if (conn->wanted == WANT_RECONNECT) {
 		log_write(LOG_LEVEL_INFO, conn->name, cause, "connecting again, as asked");
 		start_attempt(conn);
@@ -472,7 +551,8 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 
 static void give_up_connecting(struct conn *conn)
 {
-	const char *host, *step = reach_step(&conn->reach, &host);
+	const char *host, *waits_for = reach_step(&conn->reach, &host);
+	char step[160] = "waiting for token-command";
 	struct cause cause;
 
 	if (reach_waits(&conn->reach)) {
@@ -480,13 +560,16 @@ static void give_up_connecting(struct conn *conn)
 		loop_later(&conn->notify);
 		return;
 	}
+	if (conn->opening)
+		opening_describe(conn->opening, step, sizeof(step));
+	else if (waits_for || conn->ws)
+		snprintf(step, sizeof(step), "%s",
+			 waits_for ? waits_for : "waiting for the answer to the handshake");
 	cause_set(&cause, CAUSE_TIMEOUT, 0, "timed out after %" PRIu64 " ms while %s",
-		  conn->options->connect_timeout_ms,
-		  step	     ? step
-		  : conn->ws ? "waiting for the answer to the handshake"
-			     : "waiting for token-command");
+		  conn->options->connect_timeout_ms, step);
 	if (conn->ws) {
-		ws_abort(conn->ws, &cause);
+		conn->opening = opening_free(conn->opening);
+		ws_give_up(conn->ws, 1000, &cause);
 		return;
 	}
 	conn_ended(conn, &cause);
@@ -660,6 +743,7 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 	later_init(&conn->notify, conn_on_notify, conn);
 	reach_init(&conn->reach, &reach_events, conn);
 	conn->options = options;
+	conn->pool = pool;
 	conn->state = CONN_CLOSED;
 	conn->since_us = loop_wall_us();
 	if (getrandom(&conn->retry.random, sizeof(conn->retry.random), 0) < 0)
@@ -685,6 +769,11 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 		     conn->cursors);
 	*ret = conn;
 	return 0;
+}
+
+void conn_set_runner(struct conn *conn, const struct opening_runner *runner)
+{
+	conn->runner = runner;
 }
 
 /* Nothing is lost in silence. */

@@ -16,6 +16,7 @@
 #include "conn/calls.h"
 #include "conn/credentials.h"
 #include "conn/cursors.h"
+#include "conn/opening.h"
 #include "conn/outbox.h"
 #include "conn/spool.h"
 #include "net/dial.h"
@@ -26,7 +27,7 @@ struct conn;
 struct turns;
 
 enum conn_state {
-	CONN_CONNECTING, /* dialing, or in the opening handshake */
+	CONN_CONNECTING, /* dialing, in the opening handshake, or behind it: opening.h */
 	CONN_OPEN,
 	CONN_CLOSING, /* our Close was sent (or is behind queued messages) */
 	CONN_CLOSED,  /* by the operator, or `reconnect` says so; stays until asked */
@@ -47,6 +48,7 @@ struct conn_options {
 	bool resend;    /* ... again what no pong has covered when the link was lost */
 	struct calls_options calls;
 	char **on_open; /* messages sent first at each open */
+	struct opening_options opening;
 	bool persist;   /* see conn_persist() */
 	int type;       /* MSG_TEXT or MSG_BINARY: of on_open, and what endpoints send */
 	uint64_t max_redirects; /* followed in one attempt; REDIRECT_MAX at most */
@@ -78,6 +80,8 @@ struct conn_watch {
 int conn_new(struct conn **ret, const char *name, const struct conn_options *options,
 	     struct records_pool *pool);
 struct conn *conn_free(struct conn *conn); /* at once, without a Close */
+/* Without one, a connection with `login` cannot be opened.  RUNNER must stay. */
+void conn_set_runner(struct conn *conn, const struct opening_runner *runner);
 
 /* With `persist`: keep messages and places of readers below STATE_FD (negative: the errno why there is
  * no state directory), and take up what lies there.  Before anything reads or opens it; again after

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/command.h"
 #include "base/file.h"
 #include "base/loop.h"
@@ -48,32 +49,6 @@ struct making {
 	struct cause *cause;
 };
 
-/* --- secrets -------------------------------------------------------------------------------- */
-
-static char *wipe(char *text)
-{
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
-	return NULL;
-}
-
-static char **wipe_list(char **list)
-{
-	char **item;
-
-	strv_for_each (item, list)
-		explicit_bzero(*item, strlen(*item));
-	return strv_free(list);
-}
-
-static void wipe_buf(struct buf *buf)
-{
-	if (buf->data)
-		explicit_bzero(buf->data, buf->size);
-	buf_done(buf);
-}
-
 /* --- the token in its places ---------------------------------------------------------------- */
 
 /* A fresh string; NULL: no memory. */
@@ -101,7 +76,7 @@ static int append_replaced(char ***list, const char *text, const char *token)
 	char *fresh = replaced(text, token);
 	int r = fresh ? strv_append(list, fresh) : -ENOMEM;
 
-	wipe(fresh);
+	wipe_free(fresh);
 	return r;
 }
 
@@ -145,7 +120,7 @@ static int for_each_line(struct making *making, const char *key, const char *pat
 
 	if (!path)
 		return 0;
-	buf_init(&text, max);
+	buf_init_secret(&text, max);
 	r = read_whole(key, path, &text, making->cause);
 	rest = r == 0 && buf_len(&text) > 0 ? (char *)buf_head(&text) : NULL;
 	while (r == 0 && rest) {
@@ -159,7 +134,7 @@ static int for_each_line(struct making *making, const char *key, const char *pat
 			fail(making->cause, r, key, path, where);
 		}
 	}
-	wipe_buf(&text);
+	buf_done(&text);
 	return r;
 }
 
@@ -251,7 +226,7 @@ static int take_header(struct making *making, char *line, const char **ret_probl
 	r = fresh ? upgrade_check_header(fresh, ret_problem) : -ENOMEM;
 	if (r == 0)
 		r = strv_append(headers, fresh);
-	wipe(fresh);
+	wipe_free(fresh);
 	return r;
 }
 
@@ -291,7 +266,7 @@ static int take_greeting(struct making *making, char *line, const char **ret_pro
 		*ret_problem = "is longer than max-message";
 	else
 		r = strv_append(greetings, fresh);
-	wipe(fresh);
+	wipe_free(fresh);
 	return r;
 }
 
@@ -339,14 +314,14 @@ static void credentials_finish(void *owner)
 	struct buf token;
 	int r = 0;
 
-	buf_init(&token, CREDENTIALS_TOKEN_MAX + 1);
+	buf_init_secret(&token, CREDENTIALS_TOKEN_MAX + 1);
 	if (has_token)
 		r = read_token(credentials, &token, &credentials->cause);
 	if (has_token)
 		making.token = (const char *)buf_head(&token);
 	if (r == 0)
 		r = make_all(&making);
-	wipe_buf(&token);
+	buf_done(&token);
 	credentials->command = command_free(credentials->command);
 	if (r < 0 && credentials->cause.class == CAUSE_NONE)
 		cause_set(&credentials->cause, CAUSE_LOCAL, -r, "cannot make the credentials: %s",
@@ -403,15 +378,15 @@ void credentials_forget_request(struct credentials *credentials)
 	if (!credentials)
 		return;
 	upgrade = &credentials->ws.upgrade;
-	credentials->url.target = wipe(credentials->url.target);
-	upgrade->headers = wipe_list(upgrade->headers);
-	upgrade->user = wipe(upgrade->user);
-	upgrade->cookie = wipe(upgrade->cookie);
+	credentials->url.target = wipe_free(credentials->url.target);
+	upgrade->headers = strv_free(upgrade->headers);
+	upgrade->user = wipe_free(upgrade->user);
+	upgrade->cookie = wipe_free(upgrade->cookie);
 }
 
 void credentials_forget_greetings(struct credentials *credentials)
 {
-	credentials->on_open = wipe_list(credentials->on_open);
+	credentials->on_open = strv_free(credentials->on_open);
 }
 
 struct credentials *credentials_free(struct credentials *credentials)

@@ -39,6 +39,7 @@ static const struct row {
 	{CAUSE_PROXY, 101, 101, SLOW, 0, 0},     /* it took CONNECT for something else */
 	{CAUSE_PROXY, 1000, 1000, SLOW, 0, 0},   /* not a proxy of this kind */
 	{CAUSE_TLS, 0, 1 << 30, SLOW, 0, 0},     /* certificates; not TLS at all */
+	{CAUSE_LOGIN, 77, 77, SLOW, 0, 0},       /* EX_NOPERM: the server does not want us */
 	{CAUSE_PROTOCOL, 0, 9999, SLOW, 0, 0},   /* we failed it: 1002, 1007, 1008 */
 	{CAUSE_TOO_BIG, 0, 9999, SOON, 30000, 3000},
 	{CAUSE_CLOSED, 1002, 1003, SLOW, 0, 0},

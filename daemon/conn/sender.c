@@ -96,6 +96,7 @@ static bool next_to_send(struct sender *sender, struct msg *ret, bool *ret_queue
 	if (greetings && greetings[sender->greeted]) {
 		*ret = (struct msg){
 			.kind = (uint8_t)sender->options->type,
+			.flags = MSG_SECRET,
 			.data = (const uint8_t *)greetings[sender->greeted],
 			.len = strlen(greetings[sender->greeted]),
 		};
@@ -184,11 +185,12 @@ void sender_pong(struct sender *sender, uint64_t ping_mark)
 	release_written(sender);
 }
 
-void sender_link_up(struct sender *sender, struct ws *ws, struct credentials *credentials)
+void sender_link_up(struct sender *sender, struct ws *ws, struct credentials *credentials,
+		    size_t greeted)
 {
 	sender->ws = ws;
 	sender->credentials = credentials;
-	sender->greeted = 0;
+	sender->greeted = greeted;
 	sender->closing = sender->stopped = false;
 	confirm_link_up(&sender->confirm, ws);
 	loop_later(&sender->flush);

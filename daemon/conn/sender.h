@@ -49,8 +49,9 @@ int sender_send(struct sender *sender, const struct msg *msg, struct outbox_wait
 int sender_request(struct sender *sender, const struct msg *msg, const struct calls_terms *terms,
 		   struct outbox_waiter *waiter, const char **ret_problem);
 
-/* It is open.  Both are borrowed until sender_link_down(). */
-void sender_link_up(struct sender *sender, struct ws *ws, struct credentials *credentials);
+/* It is open, and the first GREETED greetings are out.  Both are borrowed until sender_link_down(). */
+void sender_link_up(struct sender *sender, struct ws *ws, struct credentials *credentials,
+		    size_t greeted);
 void sender_written(struct sender *sender); /* the link has written something */
 void sender_ping(struct sender *sender);    /* instead of ws_ping() */
 void sender_pong(struct sender *sender, uint64_t ping_mark);

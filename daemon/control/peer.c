@@ -243,7 +243,7 @@ static void peer_take_request(struct peer *peer, const uint8_t *data, size_t len
 	}
 	if (peer->asked) {
 		buf_done(&peer->in);
-		buf_init(&peer->in, PEER_WORD_MAX);
+		buf_init_secret(&peer->in, PEER_WORD_MAX);
 	}
 }
 
@@ -289,12 +289,14 @@ static void peer_on_readable(evutil_socket_t fd, short what, void *owner)
 	ssize_t n = read(fd, data, READ_BYTES);
 
 	(void)what;
-	if (n > 0)
+	if (n > 0) {
 		peer_take_bytes(peer, data, (size_t)n);
-	else if (n == 0)
+		explicit_bzero(data, (size_t)n);
+	} else if (n == 0) {
 		peer_on_end(peer);
-	else if (errno != EAGAIN && errno != EINTR)
+	} else if (errno != EAGAIN && errno != EINTR) {
 		peer_drop(peer);
+	}
 }
 
 bool peer_look(struct peer *peer)
@@ -332,7 +334,7 @@ int peer_new(struct peer **ret, int fd, const struct peer_events *events, void *
 	peer->pass_fd = -1;
 	peer->events = events;
 	peer->owner = owner;
-	buf_init(&peer->in, PROTOCOL_LINE_MAX);
+	buf_init_secret(&peer->in, PROTOCOL_LINE_MAX); /* passwords of `wspipe open -u` */
 	peer_line_init(&peer->out);
 	later_init(&peer->gone, peer_run_gone, peer);
 	peer->readable = event_new(loop_base(), fd, EV_READ | EV_PERSIST, peer_on_readable, peer);

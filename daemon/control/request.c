@@ -167,7 +167,7 @@ static int request_make_up_name(const struct request *request, char **ret)
 static int section_set_value(struct section *section, const char *key,
 			     const struct json_span *value, struct buf *faults)
 {
-	cleanup_free char *text = NULL;
+	cleanup_wipe char *text = NULL;
 	int r = json_unquote_str(value, &text);
 
 	if (r == -EINVAL)

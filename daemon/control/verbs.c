@@ -179,7 +179,8 @@ static int open_again(struct request *request)
 
 static int verb_open(struct request *request)
 {
-	cleanup_free char *name = NULL, *url = NULL;
+	cleanup_free char *name = NULL;
+	cleanup_wipe char *url = NULL;
 	bool own = request_true(request, "/own", false);
 	struct channel *channel;
 	int r = request_str(request, "/name", &name);
@@ -527,7 +528,7 @@ static int stream_begin(struct request *request, struct channel *channel,
 static int run_stream(struct request *request, bool reads, bool writes)
 {
 	struct flow_options options = {.reads = reads, .writes = writes};
-	cleanup_free char *url = NULL;
+	cleanup_wipe char *url = NULL;
 	struct stream_words words;
 	struct channel *channel;
 	int r = stream_read_words(request, &words);
@@ -649,7 +650,7 @@ static int ask_begin(struct request *request, struct channel *channel,
 
 static int verb_request(struct request *request)
 {
-	cleanup_free char *url = NULL;
+	cleanup_wipe char *url = NULL;
 	struct exchange_options options;
 	struct channel *channel;
 	int r = request_str(request, "/url", &url);

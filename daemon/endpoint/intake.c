@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@ struct intake {
 	struct later again;
 	struct outbox_waiter waiter;
 	struct calls_terms terms;
+	struct intake_sink sink; /* .take NULL: the connection's queue */
 	struct decoder decoder;
 	struct buf held; /* the message that found the queue full */
 	uint8_t held_kind;
@@ -73,7 +75,10 @@ static bool send_message(struct intake *intake, const struct msg *msg)
 	int r;
 
 	intake->terms.tag = intake->stats.messages + intake->stats.refused;
-	r = conn_request(intake->conn, msg, &intake->terms, &intake->waiter, &problem);
+	if (intake->sink.take)
+		r = intake->sink.take(intake->sink.owner, msg, &intake->waiter, &problem);
+	else
+		r = conn_request(intake->conn, msg, &intake->terms, &intake->waiter, &problem);
 	if (r == CONN_FULL)
 		return false;
 	if (r == CONN_QUEUED)
@@ -148,6 +153,7 @@ static bool is_empty_fifo(const struct intake *intake, size_t n)
 static bool read_once(struct intake *intake)
 {
 	uint8_t *scratch = loop_read_scratch();
+	bool more;
 	ssize_t n;
 
 	do {
@@ -162,7 +168,10 @@ static bool read_once(struct intake *intake)
 	if (intake->broken)
 		return true; /* passed over, or the writer would be stuck for ever */
 	decoder_feed(&intake->decoder, scratch, (size_t)n);
-	return deliver(intake) && !is_empty_fifo(intake, (size_t)n);
+	more = deliver(intake);
+	if (intake->sink.take)
+		explicit_bzero(scratch, (size_t)n);
+	return more && !is_empty_fifo(intake, (size_t)n);
 }
 
 static void intake_read(struct intake *intake)
@@ -268,6 +277,17 @@ struct intake *intake_free(struct intake *intake)
 void intake_set_terms(struct intake *intake, const struct calls_terms *terms)
 {
 	intake->terms = *terms;
+}
+
+void intake_set_sink(struct intake *intake, const struct intake_sink *sink)
+{
+	intake->sink = *sink;
+	intake->held.secret = true;
+}
+
+bool intake_is_empty(const struct intake *intake)
+{
+	return !intake->holding;
 }
 
 void intake_start(struct intake *intake)

@@ -37,6 +37,17 @@ struct intake *intake_free(struct intake *intake);
  * requests are events.  The tag of a record is its number, from 0 on, refused ones included. */
 void intake_set_terms(struct intake *intake, const struct calls_terms *terms);
 
+/* What is read goes there instead of into the queue; the same outcomes as of conn_send().  Once it has
+ * been taken, nothing is left of it in memory of the intake. */
+struct intake_sink {
+	int (*take)(void *owner, const struct msg *msg, struct outbox_waiter *waiter,
+		    const char **ret_problem);
+	void *owner;
+};
+void intake_set_sink(struct intake *intake, const struct intake_sink *sink);
+/* Has all that was read been taken? */
+bool intake_is_empty(const struct intake *intake);
+
 /* Start reading (and take what is there already). */
 void intake_start(struct intake *intake);
 /* For a daemon that is stopping: read to the end of what is there, now. */

@@ -39,6 +39,7 @@ struct outlet {
 	int fd;
 	struct outlet_options options;
 	struct cursor cursor;
+	struct cursor anchor; /* of a spool of its own: ahead of what has not been read; else zeroed */
 	struct event *writable;
 	struct later run;
 
@@ -109,6 +110,13 @@ static void save(struct outlet *outlet)
 	save_at(outlet, outlet->written);
 }
 
+/* All before the cursor has been read: the spool need not keep it for us. */
+static void anchor_here(struct outlet *outlet)
+{
+	if (outlet->options.spool)
+		cursor_commit(&outlet->anchor, &outlet->cursor.at);
+}
+
 /* --- one record ----------------------------------------------------------------------------- */
 
 /* Pieces of the record from byte DONE on. */
@@ -148,6 +156,7 @@ static void record_done(struct outlet *outlet)
 
 	release_record(outlet);
 	save(outlet);
+	anchor_here(outlet);
 	if (counted && ++outlet->delivered == outlet->options.count)
 		end(outlet, 0);
 }
@@ -545,6 +554,7 @@ static void settle_page(struct outlet *outlet, size_t taken)
 	}
 	cursor_commit(&outlet->cursor, &before);
 	save(outlet);
+	anchor_here(outlet);
 	outlet->page_bytes = 0;
 }
 
@@ -707,9 +717,13 @@ int outlet_new(struct outlet **ret, int fd, struct conn *conn, const struct outl
 	later_init(&outlet->run, outlet_on_run, outlet);
 	buf_init(&outlet->encoded, 6 * (size_t)conn_options(conn)->ws.max_message_bytes + 4096);
 	buf_init(&outlet->pushed, outlet->encoded.max + OUTLET_PUSHED_MAX);
-	cursor_open(&outlet->cursor, conn_spool(conn), options->from, options->label,
+	cursor_open(&outlet->cursor, options->spool ? options->spool : conn_spool(conn), options->from, options->label,
 		    outlet_cursor_ready, outlet);
 	outlet->cursor.jumped = outlet_cursor_jumped;
+	if (options->spool) {
+		cursor_open(&outlet->anchor, options->spool, options->from, options->label, NULL, NULL);
+		cursor_set_live(&outlet->anchor, true);
+	}
 	outlet->cursor.live = !options->is_fifo;
 	if (options->seeks)
 		cursor_seek(&outlet->cursor, options->seek, options->number, options->marks);
@@ -731,6 +745,7 @@ struct outlet *outlet_free(struct outlet *outlet)
 	later_cancel(&outlet->run);
 	release_record(outlet);
 	buf_done(&outlet->pushed);
+	cursor_close(&outlet->anchor);
 	cursor_close(&outlet->cursor);
 	free(outlet);
 	return NULL;
@@ -824,6 +839,11 @@ void outlet_finish_here(struct outlet *outlet)
 	if (here > 0 && (*count == 0 || *count > here))
 		*count = here;
 	outlet_finish(outlet);
+}
+
+uint64_t outlet_place(const struct outlet *outlet)
+{
+	return outlet->anchor.at.seq;
 }
 
 /* What was read out of the pipe is not behind, though nobody has looked yet. */

@@ -26,6 +26,8 @@ struct outlet_events {
 struct outlet_options {
 	enum framing framing;
 	enum msg_kind type;
+	/* NULL: the connection's.  One of its own keeps what has not been read wholly; only with `pages`. */
+	struct spool *spool;
 	enum cursor_from from;
 	/* Or, with `seeks`: where these say (cursor_seek()). */
 	bool seeks;
@@ -91,6 +93,10 @@ void outlet_adopt(struct outlet *outlet, size_t residue);
 void outlet_finish(struct outlet *outlet);
 /* ... and write only what is there now. */
 void outlet_finish_here(struct outlet *outlet);
+
+/* With a spool of its own: number of the first message that has not been read wholly, as far as is known
+ * (after outlet_take_back() exactly). */
+uint64_t outlet_place(const struct outlet *outlet);
 
 uint64_t outlet_behind(const struct outlet *outlet); /* messages */
 uint64_t outlet_missed(const struct outlet *outlet);

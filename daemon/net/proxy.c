@@ -600,7 +600,6 @@ static int proxy_flush(struct proxy *proxy)
 
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-		explicit_bzero(buf_head(&proxy->said), (size_t)n);
 		buf_consume(&proxy->said, (size_t)n);
 	}
 	return 1;
@@ -693,7 +692,7 @@ int proxy_start(struct proxy **ret, int fd, const struct proxy_address *address,
 	proxy->events = events;
 	proxy->owner = owner;
 	proxy->fd = fd;
-	buf_init(&proxy->said, PROXY_SAID_MAX);
+	buf_init_secret(&proxy->said, PROXY_SAID_MAX);
 	buf_init(&proxy->heard, HTTP_HEAD_MAX);
 	event_assign(&proxy->event, loop_base(), fd, EV_WRITE, proxy_on_event, proxy);
 	r = proxy_set_target(proxy, host, port);
@@ -716,8 +715,6 @@ struct proxy *proxy_free(struct proxy *proxy)
 		event_del(&proxy->event);
 	if (proxy->fd >= 0)
 		close(proxy->fd);
-	if (proxy->said.data)
-		explicit_bzero(proxy->said.data, proxy->said.size);
 	buf_done(&proxy->said);
 	buf_done(&proxy->heard);
 	free(proxy);

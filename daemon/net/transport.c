@@ -389,6 +389,15 @@ static void transport_write_failed(struct transport *transport, int ssl_error, i
 		transport_end(transport);
 }
 
+/* Only the first bytes are secret: what comes later is not worth the time. */
+static void transport_trim_tx(struct transport *transport)
+{
+	if (buf_len(&transport->tx) > 0)
+		return;
+	buf_done(&transport->tx);
+	transport->tx.secret = false;
+}
+
 /* How many bytes left; 0: blocked or failed. */
 static size_t transport_write_plain(struct transport *transport)
 {
@@ -469,7 +478,7 @@ static bool transport_send(struct transport *transport)
 		transport_end_stream(transport);
 	if (transport->tx_failed)
 		loop_later(&transport->turn);
-	buf_trim(&transport->tx);
+	transport_trim_tx(transport);
 	return transport->written > before;
 }
 
@@ -491,6 +500,11 @@ void transport_commit(struct transport *transport, size_t bytes)
 {
 	buf_commit(&transport->tx, bytes);
 	transport->committed += bytes;
+}
+
+void transport_mark_secret(struct transport *transport)
+{
+	transport->tx.secret = true;
 }
 
 size_t transport_room(const struct transport *transport)
@@ -643,7 +657,7 @@ static void transport_on_turn(void *arg)
 		transport_receive(transport);
 	if (transport->tell_written)
 		transport_tell_written(transport);
-	buf_trim(&transport->tx);
+	transport_trim_tx(transport);
 	if (transport->rx_done && !transport->paused && buf_len(&transport->kept) == 0)
 		transport->state = TRANSPORT_ENDED;
 	transport_rearm(transport);

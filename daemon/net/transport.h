@@ -58,6 +58,8 @@ void transport_resume(struct transport *transport);
  * wait for `writable`; -ENOMEM. */
 int transport_reserve(struct transport *transport, size_t bytes, uint8_t **ret_tail);
 void transport_commit(struct transport *transport, size_t bytes);
+/* There are passwords in what was committed: it is overwritten when it has left. */
+void transport_mark_secret(struct transport *transport);
 size_t transport_room(const struct transport *transport);
 
 /* One write of all that tx holds; the rest goes when the socket has room.  Errors are told by

@@ -21,6 +21,7 @@
 #include "codec/utf8.h"
 #include "net/assembly.h"
 #include "net/closecode.h"
+#include "net/refusal.h"
 #include "net/transport.h"
 #include "net/ws.h"
 #include "net/wsout.h"
@@ -30,11 +31,13 @@ enum {
 	WS_HEAD_STEP = 4096,
 	WS_FLUSH_ROUNDS = 8,
 	WS_INFLATE_BYTES = 4 * 1024 * 1024, /* in one turn: then the others have theirs */
+	WS_UNFINISHED_MS = 60 * 1000, /* without a byte of the message that has begun */
 	WS_LINGER_MS = 1000, /* for the server to end the stream when all has been said */
 };
 
 enum ws_state {
 	WS_UPGRADING, /* the answer's head is not whole */
+	WS_REFUSED,   /* it says no, and some of its body is read */
 	WS_OPEN,
 	WS_CLOSING, /* our owner asked; messages still come in */
 	WS_CLOSED,  /* both have said Close: the server's end of stream is awaited */
@@ -45,6 +48,7 @@ enum ws_state {
 struct ws {
 	struct transport *transport;
 	wslay_frame_context_ptr frames;
+	const struct url *url; /* as the options, until we are open */
 	const struct ws_options *options;
 	const struct ws_events *events;
 	void *owner;
@@ -63,12 +67,16 @@ struct ws {
 	/* the handshake; then what stood behind its head, until wslay has taken it */
 	char key[UPGRADE_KEY_LEN + 1];
 	uint8_t interim;
+	struct refusal refusal;
 	struct buf head;
 
 	/* the frame and the message being received */
 	uint64_t frame_left;
 	size_t unparsed; /* bytes that wslay has taken, and not given back in frames */
 	bool in_frame;
+	struct timer unfinished;      /* set while a message or frame is */
+	uint32_t chunks, chunks_seen; /* of messages; when it was looked last */
+	uint64_t progress_ms;         /* when there was a new one */
 	uint8_t ctl_len;
 	uint8_t ctl[WSOUT_CONTROL_MAX + 1]; /* a control frame's payload; in the end the Close's */
 	struct assembly in;
@@ -156,6 +164,7 @@ static void ws_enter(struct ws *ws, enum ws_state state)
 	if (state < WS_CLOSED)
 		return;
 	wsout_drop(&ws->out); /* no data behind a Close (5.5.1) */
+	timer_cancel(&ws->unfinished);
 	if (state == WS_ENDED) {
 		timer_cancel(&ws->linger);
 		transport_pause(ws->transport);
@@ -167,9 +176,32 @@ static void ws_enter(struct ws *ws, enum ws_state state)
 		timer_set(&ws->linger, WS_LINGER_MS);
 }
 
+/* All of the body that will be shown is there. */
+static void ws_end_refused(struct ws *ws)
+{
+	refusal_tell(&ws->refusal, buf_head(&ws->head), buf_len(&ws->head), ws->url,
+		     &ws->options->upgrade, cause_room(&ws->cause));
+	ws_enter(ws, WS_ENDED);
+}
+
 static void ws_linger_due(void *owner)
 {
-	ws_enter(owner, WS_ENDED);
+	struct ws *ws = owner;
+
+	if (ws->state == WS_REFUSED)
+		ws_end_refused(ws);
+	else
+		ws_enter(ws, WS_ENDED);
+}
+
+/* Nothing more is sent or heard; should there be no memory, there is no Close. */
+static void ws_send_last(struct ws *ws, const uint8_t *close, size_t len)
+{
+	if (!ws->out.close_sent)
+		wsout_put_control(&ws->out, WSOUT_CLOSE, close, len);
+	ws_enter(ws, WS_FAILED);
+	ws_flush(ws);
+	transport_shutdown(ws->transport);
 }
 
 /* The server broke a rule: one Close instead of all that still waits, and no more hearing.  Always
@@ -185,11 +217,7 @@ __attribute__((format(printf, 3, 4))) static bool ws_fail(struct ws *ws, uint16_
 	vsnprintf(text + 2, sizeof(text) - 2, format, args);
 	va_end(args);
 	cause_set(cause_room(&ws->cause), class, code, "%s (closed with %u)", text + 2, (unsigned)code);
-	if (!ws->out.close_sent) /* should there be no memory, there is no Close */
-		wsout_put_control(&ws->out, WSOUT_CLOSE, (uint8_t *)text, 2 + strlen(text + 2));
-	ws_enter(ws, WS_FAILED);
-	ws_flush(ws);
-	transport_shutdown(ws->transport);
+	ws_send_last(ws, (uint8_t *)text, 2 + strlen(text + 2));
 	return false;
 }
 
@@ -269,7 +297,7 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason)
 {
 	if (ws->state > WS_OPEN)
 		return;
-	if (ws->state == WS_UPGRADING) {
+	if (ws->state < WS_OPEN) {
 		cause_set(cause_room(&ws->cause), CAUSE_OPERATOR, 0, "closed on request before it was open");
 		ws_enter(ws, WS_ENDED);
 		return;
@@ -284,9 +312,22 @@ void ws_abort(struct ws *ws, const struct cause *cause)
 {
 	if (ws->state == WS_ENDED)
 		return;
-	if (ws->state < WS_CLOSED)
+	if (ws->state < WS_CLOSED && ws->state != WS_REFUSED)
 		*cause_room(&ws->cause) = *cause;
 	ws_enter(ws, WS_ENDED);
+}
+
+void ws_give_up(struct ws *ws, uint16_t code, const struct cause *cause)
+{
+	const uint8_t close[2] = {(uint8_t)(code >> 8), (uint8_t)code};
+
+	if (ws->state != WS_OPEN) {
+		ws_abort(ws, cause);
+		return;
+	}
+	*cause_room(&ws->cause) = *cause;
+	ws_resume(ws); /* or the end of the stream would not be seen */
+	ws_send_last(ws, close, sizeof(close));
 }
 
 /* --- receiving: control frames -------------------------------------------------------------- */
@@ -435,6 +476,7 @@ static void ws_take_chunk(struct ws *ws, const struct wslay_frame_iocb *chunk)
 	if (!ws->in_frame && !ws_begin_frame(ws, chunk))
 		return;
 	ws->unparsed -= chunk->data_length;
+	ws->chunks += !wslay_is_ctrl_frame(chunk->opcode);
 	ws->frame_left -= chunk->data_length;
 	ws->in_frame = ws->frame_left > 0;
 	if (wslay_is_ctrl_frame(chunk->opcode))
@@ -492,6 +534,41 @@ static void ws_on_again(void *owner)
 		transport_resume(ws->transport);
 }
 
+static bool ws_is_unfinished(const struct ws *ws)
+{
+	return ws->in.kind || ws->in_frame || ws->unparsed > 0;
+}
+
+/* A server that answers pings and never ends its message would hold memory, and us, for ever. */
+static void ws_unfinished_due(void *owner)
+{
+	struct ws *ws = owner;
+	uint64_t silence_ms = loop_now_ms() - ws->progress_ms;
+
+	if (!ws_receiving(ws) || !ws_is_unfinished(ws))
+		return;
+	if (silence_ms < WS_UNFINISHED_MS)
+		timer_set(&ws->unfinished, WS_UNFINISHED_MS - silence_ms);
+	else
+		ws_fail(ws, CLOSECODE_POLICY, "the server has not gone on with a message for %d s",
+			WS_UNFINISHED_MS / 1000);
+}
+
+/* Once for all that was read.  A timer that is set finds out by itself that there was progress. */
+static void ws_watch_unfinished(struct ws *ws)
+{
+	bool wanted = ws_receiving(ws) && ws_is_unfinished(ws);
+
+	if (wanted && (ws->chunks != ws->chunks_seen || !timer_is_set(&ws->unfinished))) {
+		ws->progress_ms = loop_now_ms();
+		ws->chunks_seen = ws->chunks;
+	}
+	if (wanted && !timer_is_set(&ws->unfinished))
+		timer_set(&ws->unfinished, WS_UNFINISHED_MS);
+	else if (!wanted && timer_is_set(&ws->unfinished))
+		timer_cancel(&ws->unfinished);
+}
+
 /* Frames are taken until the transport has no more, or somebody says stop.  WANT_READ does not mean
  * that there are no more bytes: wslay says so after each read that left a header unfinished. */
 static void ws_pump(struct ws *ws)
@@ -520,6 +597,7 @@ static void ws_pump(struct ws *ws)
 		else if (ws->dry)
 			break;
 	}
+	ws_watch_unfinished(ws);
 	/* Between frames it knows nothing, and has 4 KiB to know it in. */
 	if (!ws->in_frame && ws->unparsed == 0)
 		ws_free_frames(ws);
@@ -588,6 +666,26 @@ static void ws_take_acceptance(struct ws *ws, const struct http_head *head)
 	ws->events->opened(ws->owner);
 }
 
+static void ws_judge_body(struct ws *ws)
+{
+	if (refusal_is_whole(&ws->refusal, buf_head(&ws->head), buf_len(&ws->head)))
+		ws_end_refused(ws);
+}
+
+static void ws_read_body(struct ws *ws)
+{
+	uint8_t bytes[1024];
+	size_t n;
+
+	while (ws->state == WS_REFUSED &&
+	       (n = transport_read(ws->transport, bytes, sizeof(bytes))) > 0) {
+		if (buf_append(&ws->head, bytes, n) < 0)
+			ws_end_refused(ws);
+		else
+			ws_judge_body(ws);
+	}
+}
+
 static void ws_take_head(struct ws *ws, const struct http_head *head)
 {
 	if (head->status < 200 && head->status != 101) {
@@ -600,7 +698,11 @@ static void ws_take_head(struct ws *ws, const struct http_head *head)
 		upgrade_refused(head, loop_wall_us(), cause_room(&ws->cause));
 		ws_hint_refused(ws, head->status);
 		ws->location = upgrade_location(head);
-		ws_enter(ws, WS_ENDED);
+		refusal_init(&ws->refusal, head);
+		buf_consume(&ws->head, head->head_len);
+		ws_enter(ws, WS_REFUSED);
+		timer_set(&ws->linger, REFUSAL_WAIT_MS);
+		ws_judge_body(ws);
 		return;
 	}
 	ws_take_acceptance(ws, head);
@@ -656,12 +758,10 @@ static int ws_send_request(struct ws *ws, const struct url *url)
 	struct buf head;
 	int r;
 
-	buf_init(&head, HTTP_HEAD_MAX);
+	buf_init_secret(&head, HTTP_HEAD_MAX);
 	r = upgrade_request(&head, url, &ws->options->upgrade, ws->key);
 	if (r >= 0)
 		r = wsout_put_head(&ws->out, &head);
-	if (head.data)
-		explicit_bzero(head.data, head.size); /* it has passwords and tokens */
 	buf_done(&head);
 	return r;
 }
@@ -685,6 +785,8 @@ static void ws_transport_readable(void *owner)
 
 	if (ws->state == WS_UPGRADING)
 		ws_read_head(ws);
+	if (ws->state == WS_REFUSED)
+		ws_read_body(ws);
 	ws_pump(ws);
 	if (ws->state == WS_CLOSED || ws->state == WS_FAILED)
 		ws_discard(ws);
@@ -711,7 +813,9 @@ static void ws_transport_ended(void *owner, const struct cause *cause)
 	struct ws *ws = owner;
 
 	ws_explain_loss(ws, cause);
-	if (ws->state != WS_ENDED)
+	if (ws->state == WS_REFUSED)
+		ws_end_refused(ws);
+	else if (ws->state != WS_ENDED)
 		ws_enter(ws, WS_ENDED);
 }
 
@@ -741,6 +845,7 @@ int ws_start(struct ws **ret, struct transport *transport, const struct url *url
 		return -ENOMEM;
 	}
 	ws->transport = transport;
+	ws->url = url;
 	ws->options = options;
 	ws->events = events;
 	ws->owner = owner;
@@ -750,6 +855,8 @@ int ws_start(struct ws **ret, struct transport *transport, const struct url *url
 	later_init(&ws->later, ws_on_later, ws);
 	later_init(&ws->again, ws_on_again, ws);
 	r = timer_init(&ws->linger, ws_linger_due, ws);
+	if (r >= 0)
+		r = timer_init(&ws->unfinished, ws_unfinished_due, ws);
 	if (r >= 0)
 		r = ws_send_request(ws, url);
 	if (r < 0) {
@@ -771,6 +878,7 @@ struct ws *ws_free(struct ws *ws)
 	later_cancel(&ws->later);
 	later_cancel(&ws->again);
 	timer_done(&ws->linger);
+	timer_done(&ws->unfinished);
 	buf_done(&ws->head);
 	assembly_done(&ws->in);
 	wsout_done(&ws->out);
@@ -869,6 +977,7 @@ void ws_pause(struct ws *ws)
 	if (ws->paused || ws->state >= WS_CLOSED)
 		return;
 	ws->paused = true;
+	timer_cancel(&ws->unfinished); /* what is missing may be there, unread */
 	transport_pause(ws->transport);
 }
 

@@ -88,6 +88,10 @@ void ws_abort(struct ws *ws, const struct cause *cause);
 
 void ws_forgive_silence(struct ws *ws); /* count it from now on: our machine has slept */
 
+/* The same, but a server with which it is open gets a Close with CODE, and at most a second to end the
+ * stream.  Nothing is heard meanwhile. */
+void ws_give_up(struct ws *ws, uint16_t code, const struct cause *cause);
+
 void ws_pause(struct ws *ws); /* stop reading, at once after the message being delivered */
 void ws_resume(struct ws *ws);
 

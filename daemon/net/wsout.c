@@ -101,6 +101,7 @@ int wsout_put_head(struct wsout *out, const struct buf *head)
 		return r;
 	memcpy(tail, buf_head(head), buf_len(head));
 	transport_commit(out->transport, buf_len(head));
+	transport_mark_secret(out->transport);
 	gaps_add(&out->gaps, 0, transport_committed(out->transport));
 	return 0;
 }
@@ -234,7 +235,7 @@ int wsout_send(struct wsout *out, const struct msg *msg)
 	size_t len = msg->len;
 	int r;
 
-	if (out->deflater &&
+	if (out->deflater && !(msg->flags & MSG_SECRET) &&
 	    deflater_pack(out->deflater, data, len, &data, &len) == DEFLATER_PACKED)
 		first |= WSOUT_RSV1;
 	if (len > WS_SEND_WHOLE) {

@@ -405,7 +405,7 @@ static void load_file(struct loader *loader, const char *path, bool optional)
 
 	if (loader->error)
 		return;
-	buf_init(&text, CONFIG_FILE_MAX);
+	buf_init_secret(&text, CONFIG_FILE_MAX); /* there are passwords in it */
 	r = file_read(AT_FDCWD, path, &text);
 	if (r == -ENOMEM)
 		loader->error = r;
@@ -413,8 +413,6 @@ static void load_file(struct loader *loader, const char *path, bool optional)
 		fault(loader, path, 0, "%s", strerror(-r));
 	else if (r == 0 && buf_len(&text) > 0)
 		read_text(loader, path, &text);
-	if (text.data)
-		explicit_bzero(text.data, text.size); /* there are passwords in it */
 	buf_done(&text);
 }
 

@@ -80,7 +80,7 @@ static int replace_string(char **field, char *fresh)
 {
 	if (!fresh)
 		return -ENOMEM;
-	free(*field);
+	wipe_free(*field);
 	*field = fresh;
 	return 0;
 }
@@ -136,8 +136,7 @@ static bool equal_string(const void *a, const void *b)
 
 static void done_string(void *field)
 {
-	free(*(char **)field);
-	*(char **)field = NULL;
+	*(char **)field = wipe_free(*(char **)field);
 }
 
 /* --- lists: one item a line, or words in one line ------------------------------------------- */
@@ -588,6 +587,10 @@ const struct option option_table[] = {
 	 .help = "message to send first at each open", .show = show_nothing},
 	{"on-open-file", &secret_path, CONN(credentials.on_open_file), NULL, LIVE,
 	 .help = "file of further messages to send first, one a line"},
+	{"login", &string, CONN(opening.login), NULL, LIVE,
+	 .help = "command that talks to the server before the connection is open", .show = show_nothing},
+	{"expect", &list, CONN(opening.expect), NULL, LIVE,
+	 .help = "what must be received behind each on-open", .check = opening_check_expect},
 	{"framing", &word, ENDPOINT(framing), "line", ENDPOINTS,
 	 .help = "how messages stand in in, out, sock and last", .words = framing_names},
 	{"type", &word, CONN(type), "text", ENDPOINTS,
@@ -664,10 +667,6 @@ const size_t option_rows = sizeof(option_table) / sizeof(*option_table);
 _Static_assert(OPTIONS_MAX <= 8 * sizeof(((struct section *)NULL)->given), "given is too small");
 _Static_assert(sizeof(option_table) / sizeof(*option_table) <= OPTIONS_MAX, "too many rows");
 
-/* In the manual's plan, but not in this version. */
-static const char *const later_keys[] = {
-	"login", "expect", NULL,
-};
 /* clang-format on */
 
 /* --- rows ---------------------------------------------------------------------------------- */
@@ -844,9 +843,7 @@ void option_unknown(const char *key, bool in_daemon, char problem[OPTION_PROBLEM
 {
 	const char *nearest = nearest_key(key, in_daemon);
 
-	if (strv_contains((char *const *)later_keys, key))
-		bad(problem, "key '%s' is not supported by this version", key);
-	else if (option_find(key, !in_daemon))
+	if (option_find(key, !in_daemon))
 		bad(problem, "key '%s' belongs into %s", key,
 		    in_daemon ? "a connection's section, not into [daemon]" : "section [daemon]");
 	else if (nearest)

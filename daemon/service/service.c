@@ -16,6 +16,7 @@
 #include "conn/turns.h"
 #include "endpoint/arrivals.h"
 #include "net/links.h"
+#include "endpoint/login.h"
 #include "service/instance.h"
 #include "service/systemd.h"
 
@@ -24,6 +25,7 @@ struct channel {
 	struct service *service;
 	struct section *section;
 	struct conn *conn;
+	struct opening_runner runner; /* of `login` */
 	struct endpoints *endpoints; /* NULL: it has none */
 	struct hooks *hooks;         /* NULL: none */
 	struct conn_watch watch;
@@ -267,8 +269,11 @@ static int channel_new(struct channel **ret, struct service *service, struct sec
 	list_init(&channel->readers);
 	later_init(&channel->go, channel_on_go, channel);
 	r = conn_new(&channel->conn, section->name, &section->conn, &service->pool);
-	if (r == 0)
+	if (r == 0) {
+		login_runner_init(&channel->runner, &section->endpoint);
+		conn_set_runner(channel->conn, &channel->runner);
 		r = insert_channel(service, channel);
+	}
 	if (r == 0)
 		conn_use_turns(channel->conn, service->turns);
 	if (r == 0)
@@ -360,6 +365,7 @@ static void change_channel(struct channel *channel, struct section *section)
 		return;
 	}
 	channel->section = section;
+	login_runner_init(&channel->runner, &section->endpoint);
 	conn_set_options(channel->conn, &section->conn);
 	persist(channel);
 	if ((change & (1u << CONFIG_ENDPOINTS)) || !channel->endpoints) {

@@ -61,3 +61,14 @@ const struct buf *command_output(const struct command *command)
 {
 	return &command->output;
 }
+
+int command_start_talk(struct command **ret, const struct command_talk *talk,
+		       void (*done)(void *owner), void *owner)
+{
+	return command_start(ret, talk->line, 1, done, owner);
+}
+
+int command_status(const struct command *command)
+{
+	return command_problem(command) ? -1 : 0;
+}

@@ -307,6 +307,12 @@ void ws_abort(struct ws *ws, const struct cause *cause)
 	loop_later(&ws->ended);
 }
 
+void ws_give_up(struct ws *ws, uint16_t code, const struct cause *cause)
+{
+	ws->code = code;
+	ws_abort(ws, cause);
+}
+
 void ws_ping(struct ws *ws)
 {
 	if (ws->state != OPEN || ws->ping_outstanding)

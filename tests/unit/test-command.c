@@ -1,6 +1,7 @@
 /* Commands of each kind: what they print, how they end, and that nothing of them is left over. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -149,6 +150,47 @@ static void test_killed(void)
 	CHECK(!command_free(NULL));
 }
 
+static void on_talk_done(void *owner)
+{
+	CHECK(owner == &over);
+	over = true;
+	loop_stop();
+}
+
+/* Descriptors and variables of the caller's; a variable that is there already is replaced. */
+static void test_talk(void)
+{
+	char *environment[] = {(char *)"WSPIPE_TEST=another", (char *)"WSPIPE_MORE=more", NULL};
+	struct command_talk talk = {
+		.line = "read -r word; echo $word $WSPIPE_TEST $WSPIPE_MORE $(env | grep -c "
+			"^WSPIPE_TEST=) ${HOME:+home}; exit 77",
+		.environment = environment,
+	};
+	char said[200] = "";
+	int in[2], out[2];
+
+	setenv("HOME", "/", 1);
+	CHECK_EQ(pipe2(in, O_CLOEXEC), 0);
+	CHECK_EQ(pipe2(out, O_CLOEXEC), 0);
+	talk.in_fd = in[0];
+	talk.out_fd = out[1];
+	over = false;
+	CHECK_EQ(command_start_talk(&command, &talk, on_talk_done, &over), 0);
+	CHECK_EQ(command_status(command), -1);
+	CHECK_EQ(write(in[1], "hello\n", 6), 6);
+	CHECK_EQ(loop_run(), 0);
+	CHECK(over);
+	CHECK_EQ(command_status(command), 77);
+	CHECK_STR(command_problem(command), "ended with status 77");
+	CHECK(read(out[0], said, sizeof(said) - 1) > 0);
+	CHECK_STR(said, "hello another more 1 home\n");
+	command = command_free(command);
+	for (int i = 0; i < 2; i++) {
+		close(in[i]);
+		close(out[i]);
+	}
+}
+
 int main(void)
 {
 	unsigned descriptors;
@@ -163,6 +205,7 @@ int main(void)
 	test_failures();
 	test_child();
 	test_killed();
+	test_talk();
 	CHECK_EQ(count_descriptors(), descriptors);
 	loop_done();
 	return 0;

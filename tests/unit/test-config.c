@@ -447,7 +447,6 @@ static void test_unknown(void)
 	refuses("colour", "x", "unknown key 'colour'\n");
 	refuses("", "x", "unknown key ''\n");
 	refuses("a-key-of-more-than-any-length-that-there-is-in-the-table", "x", "unknown key");
-	refuses("login", "x", "key 'login' is not supported by this version");
 	refuses("compress", "send", "is not one of no, receive, both");
 	refuses("memory", "1G", "key 'memory' belongs into section [daemon]");
 }

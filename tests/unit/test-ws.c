@@ -510,13 +510,77 @@ static void refuse_handshake(const char *answer, size_t len, size_t drip, enum c
 	feed(answer, len);
 	settle();
 	if (!f.ended) {
-		CHECK_EQ(class, CAUSE_CLOSED);
+		CHECK(class == CAUSE_CLOSED || code >= 200); /* there might be more of a body */
 		server_hangs_up();
 	}
 	expect_ended(class, code);
 	CHECK_EQ(f.opened, 0);
 	expect_nothing();
 	stop();
+}
+
+/* What the cause says behind the status. */
+static void refuse_with_body(const char *head, const char *body, bool ends, const char *said)
+{
+	start();
+	feed(head, strlen(head));
+	feed(body, strlen(body));
+	settle();
+	CHECK_EQ(f.ended, ends);
+	pass_ms(999);
+	CHECK_EQ(f.ended, ends);
+	pass_ms(1);
+	expect_ended(CAUSE_HTTP, 403);
+	CHECK_STR(f.cause.text, said);
+	stop();
+}
+
+/* H47 */
+static void test_body_of_refusal(void)
+{
+	char *headers[] = {(char *)"Authorization: Bearer abcdef0123", NULL};
+	struct buf many;
+
+	refuse_with_body("HTTP/1.1 403 No\r\n\r\n", "", false, "HTTP 403 No");
+	refuse_with_body("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", "", true, "HTTP 403 No");
+	refuse_with_body("HTTP/1.1 403 No\r\nContent-Length: 19\r\n\r\n", "{\"error\":\r\n \"late\"}", true,
+			 "HTTP 403 No: {\"error\": \"late\"}");
+	refuse_with_body("HTTP/1.1 403 No\r\nContent-Length: 30\r\n\r\n", "less\x01\x1b[2J\xff", false,
+			 "HTTP 403 No: less [2J?");
+	refuse_with_body("HTTP/1.1 403 No\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n",
+			 "10\r\n<html><b>So</b> \r\n6;x=y\r\nsorry\n\r\n0\r\n\r\n", true,
+			 "HTTP 403 No: So sorry");
+	refuse_with_body("HTTP/1.1 403 No\r\nContent-Encoding: gzip\r\n\r\n", "abc", true, "HTTP 403 No");
+	refuse_with_body("HTTP/1.1 403 No\r\nContent-Type: image/png\r\n\r\n", "abc", true, "HTTP 403 No");
+	f.options.upgrade.headers = headers;
+	f.options.upgrade.user = (char *)"ann:pass word";
+	refuse_with_body("HTTP/1.1 403 No\r\nContent-Length: 41\r\n\r\n",
+			 "bad token abcdef0123 or pass word, Bearer", true,
+			 "HTTP 403 No: bad token ********** or *********, Bearer");
+	f.options.upgrade.headers = NULL;
+	f.options.upgrade.user = NULL;
+	buf_init(&many, 1 << 20);
+	for (int i = 0; i < 100000; i++)
+		buf_append_str(&many, "no ");
+	start();
+	feed(BYTES("HTTP/1.1 403 No\r\n\r\n"));
+	feed(buf_head(&many), buf_len(&many));
+	expect_ended(CAUSE_HTTP, 403);
+	CHECK(strlen(f.cause.text) < 150 && strstr(f.cause.text, "no no no"));
+	stop();
+	for (int i = 0; i < 5000; i++) { /* nonsense for chunks */
+		char junk[64];
+
+		for (size_t c = 0; c < sizeof(junk); c++)
+			junk[c] = "0123456789abcdefg\r\n;<>"[(size_t)rand() % 22];
+		start();
+		feed(BYTES("HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n"));
+		feed(junk, sizeof(junk));
+		server_hangs_up();
+		expect_ended(CAUSE_HTTP, 403);
+		stop();
+	}
+	buf_done(&many);
 }
 
 static void test_handshake_refused(void)
@@ -946,15 +1010,48 @@ static void test_fragments_and_control(void)
 	CHECK(strstr(f.cause.text, "in the middle of a message"));
 	stop();
 
-	/* G13: unfinished, the connection stays */
+	/* G13: unfinished, the connection stays for a minute without a byte of it */
 	start_open();
 	feed_frame(0x02, "half", 4);
 	settle();
-	pass_ms(60000);
-	feed_frame(0x89, "", 0);
+	pass_ms(59000);
+	feed_frame(0x89, "", 0); /* no progress */
 	settle();
 	expect_frame(0x8a, "", 0);
+	pass_ms(999);
 	CHECK_EQ(f.ended, 0);
+	feed_frame(0x00, "", 0); /* progress */
+	settle();
+	pass_ms(1);
+	pass_ms(59000);
+	expect_nothing();
+	CHECK_EQ(f.ended, 0);
+	pass_ms(998);
+	CHECK_EQ(f.ended, 0);
+	pass_ms(1);
+	expect_failed(1008);
+	CHECK(strstr(f.cause.text, "not gone on with a message for 60 s"));
+	stop();
+
+	/* S14: so a frame; but not while we do not read, and not when it was ended */
+	start_open();
+	feed(BYTES("\x81\x05he"));
+	settle();
+	ws_pause(f.ws);
+	pass_ms(200000);
+	ws_resume(f.ws);
+	settle();
+	pass_ms(59999);
+	CHECK_EQ(f.ended, 0);
+	feed(BYTES("llo"));
+	settle();
+	check_log("T5:hello ");
+	pass_ms(200000);
+	CHECK_EQ(f.ended, 0);
+	feed(BYTES("\x81")); /* half a header */
+	settle();
+	pass_ms(60000);
+	expect_failed(1008);
 	stop();
 }
 
@@ -2328,6 +2425,7 @@ int main(void)
 {
 	test_handshake();
 	test_handshake_refused();
+	test_body_of_refusal();
 	test_handshake_owner();
 	test_request_too_long();
 	test_wire();
