@@ -54,22 +54,20 @@ static void end_file(struct block *block)
 }
 
 /* Off the list.  A block that is pinned is freed by the last who lets go of it; nobody writes to it. */
-static struct block *take_oldest(struct records *records)
+static void take_off(struct records *records, struct block *block)
 {
-	struct block *block = records_oldest(records);
-
 	list_remove(&block->link);
 	records->bytes -= block->size;
 	records->pooled -= block->pool ? block->size : 0;
 	end_file(block);
-	return block;
 }
 
 void records_done(struct records *records)
 {
-	while (records_oldest(records)) {
-		struct block *block = take_oldest(records);
+	struct block *block;
 
+	while ((block = records_oldest(records))) {
+		take_off(records, block);
 		if (block->pins == 0)
 			block_free(block);
 	}
@@ -206,10 +204,9 @@ void block_touch(struct block *block)
 }
 
 /* The spare is kept only if it is of the usual size: not the one huge message of last week. */
-void records_drop_oldest(struct records *records)
+void records_drop(struct records *records, struct block *block)
 {
-	struct block *block = take_oldest(records);
-
+	take_off(records, block);
 	if (block->file)
 		blockfile_remove(&records->files, block->file->serial);
 	if (block->pins > 0)
@@ -218,6 +215,11 @@ void records_drop_oldest(struct records *records)
 		records->spare = block;
 	else
 		block_free(block);
+}
+
+void records_drop_oldest(struct records *records)
+{
+	records_drop(records, records_oldest(records));
 }
 
 /* --- across restarts ------------------------------------------------------------------------ */

@@ -105,6 +105,7 @@ struct block *records_oldest(const struct records *records);
 struct block *records_after(const struct records *records, const struct block *block); /* NULL */
 void records_trim(struct records *records); /* give the spare block back */
 /* Take the oldest block off the list and give it up (or leave it to those who pin it). */
+void records_drop(struct records *records, struct block *block); /* any of them */
 void records_drop_oldest(struct records *records);
 
 void block_pin(struct block *block);
