@@ -362,7 +362,7 @@ struct outbox_loss outbox_rewind(struct outbox *outbox, uint64_t position)
 	return lost;
 }
 
-uint64_t outbox_next_expiry_us(const struct outbox *outbox)
+uint64_t outbox_oldest_us(const struct outbox *outbox)
 {
 	struct place place = outbox->next;
 	const struct record *record;
@@ -370,7 +370,7 @@ uint64_t outbox_next_expiry_us(const struct outbox *outbox)
 	if (!outbox->options.ttl_ms || outbox->messages == outbox->taken)
 		return 0;
 	record = record_at(outbox, &place);
-	return record->stamp + outbox->options.ttl_ms * 1000;
+	return record->stamp;
 }
 
 static struct outbox_loss release_next(struct outbox *outbox)
@@ -398,12 +398,12 @@ static void release_blocks_between(struct outbox *outbox)
 		records_drop(&outbox->records, block);
 }
 
-struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t wall_us)
+struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t (*age_us)(uint64_t stamp_us))
 {
 	struct outbox_loss lost = {0};
-	uint64_t due;
+	uint64_t oldest;
 
-	while ((due = outbox_next_expiry_us(outbox)) != 0 && due <= wall_us)
+	while ((oldest = outbox_oldest_us(outbox)) != 0 && age_us(oldest) >= outbox->options.ttl_ms * 1000)
 		add(&lost, release_next(outbox));
 	if (lost.messages > 0) {
 		release_blocks_between(outbox);

@@ -77,11 +77,11 @@ struct outbox_loss outbox_written(struct outbox *outbox, uint64_t position);
 struct outbox_loss outbox_rewind(struct outbox *outbox, uint64_t position);
 /* Remove what waited longer than the time to live, of what the link has not been given: the oldest, behind
  * what it has.  Returns what was lost. */
-struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t wall_us);
+struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t (*age_us)(uint64_t stamp_us));
 /* Remove all of it.  Only while nothing is taken (the link is down).  Returns what was lost. */
 struct outbox_loss outbox_clear(struct outbox *outbox);
-/* When outbox_expire() should be called next, wall clock; 0: nothing to expire. */
-uint64_t outbox_next_expiry_us(const struct outbox *outbox);
+/* The stamp of the message that outbox_expire() would remove first; 0: nothing to expire. */
+uint64_t outbox_oldest_us(const struct outbox *outbox);
 
 bool outbox_empty(const struct outbox *outbox);
 void outbox_get_stats(const struct outbox *outbox, struct outbox_stats *ret);

@@ -96,7 +96,8 @@ bool records_needs_block(const struct records *records, uint32_t len, size_t *re
 	size_t need = record_size(len);
 	size_t size = newest ? newest->size * BLOCK_GROWTH : BLOCK_FIRST;
 
-	if (newest && !newest->sealed && newest->size - newest->used >= need)
+	if (newest && !newest->sealed && newest->size - newest->used >= need &&
+	    (newest->file || !records->in_files || !store_may_try(records->files.store)))
 		return false;
 	if (size > records->block_max)
 		size = records->block_max;
@@ -160,14 +161,21 @@ static void end_records(const struct records *records, struct block *block)
 		end_file(block);
 }
 
+bool records_may_make_file(const struct records *records)
+{
+	return store_may_try(records->files.store);
+}
+
 /* A file's space is reserved from the disk; what of it is in memory is the kernel's to decide. */
 static int add_block(struct records *records, size_t bytes, size_t need)
 {
 	struct block *block = NULL, *before = records_newest(records);
 	int r = -ENOENT;
 
-	if (records->in_files)
+	if (records->in_files && store_may_try(records->files.store))
 		r = blockfile_make(&block, &records->files, records->next_seq, bytes);
+	if (r < 0 && before && !before->sealed && before->size - before->used >= need)
+		return 0; /* it was for a file alone */
 	if (r < 0)
 		r = take_block(records, bytes, need, &block);
 	if (r < 0)
@@ -193,7 +201,7 @@ int records_append(struct records *records, uint32_t len, bool counts, struct re
 		if (r < 0)
 			return r;
 	}
-	*ret = records_append_here(records, len, counts);
+	*ret = records_append_to(records, records_newest(records), len, counts);
 	return 0;
 }
 

@@ -48,12 +48,14 @@ void sender_fail_calls(struct sender *sender, const struct cause *cause, bool ev
 
 void sender_arm_expiry(struct sender *sender)
 {
-	uint64_t due_us = outbox_next_expiry_us(sender->outbox), now_us = loop_wall_us();
+	uint64_t oldest = outbox_oldest_us(sender->outbox), ttl_ms = sender->options->outbox.ttl_ms, age_ms;
 
-	if (!due_us)
+	if (!oldest) {
 		timer_cancel(&sender->expiry);
-	else if (!timer_is_set(&sender->expiry))
-		timer_set(&sender->expiry, due_us > now_us ? (due_us - now_us) / 1000 + 1 : 0);
+	} else if (!timer_is_set(&sender->expiry)) {
+		age_ms = loop_age_us(oldest) / 1000;
+		timer_set(&sender->expiry, ttl_ms > age_ms ? ttl_ms - age_ms + 1 : 0);
+	}
 }
 
 static void expire(struct sender *sender)
@@ -63,7 +65,7 @@ static void expire(struct sender *sender)
 	struct cause cause;
 
 	outbox_get_stats(sender->outbox, &before);
-	lost = outbox_expire(sender->outbox, loop_wall_us());
+	lost = outbox_expire(sender->outbox, loop_age_us);
 	if (lost.messages == 0)
 		return;
 	outbox_get_stats(sender->outbox, &after);

@@ -255,7 +255,8 @@ static void stream_on_back_off(void *owner)
 {
 	struct stream *stream = owner;
 
-	event_add(stream->listener, NULL);
+	if (event_add(stream->listener, NULL) < 0) /* the kernel has no room for it */
+		timer_set(&stream->back_off, BACK_OFF_MS);
 }
 
 static void stream_on_connection(evutil_socket_t listener, short what, void *owner)

@@ -52,18 +52,21 @@ static int trace_fd = -1;
 static __thread unsigned random_state;
 static __thread bool inside; /* of our own */
 
-/* dlsym() itself may ask for memory, before there is a malloc to ask. */
-static uint8_t early[16384];
+/* Before this library is set up there may be no malloc to ask: dlsym() itself asks for memory, and so does a
+ * sanitizer while it looks for what it replaces.  Never freed. */
+static _Alignas(16) uint8_t early[1 << 20];
 static size_t early_used;
+static bool ready;
 
 static void *early_take(size_t bytes)
 {
-	void *at = early + early_used;
+	uint8_t *at = early + early_used + 16;
 
-	bytes = (bytes + 15) & ~(size_t)15;
+	bytes = ((bytes + 15) & ~(size_t)15) + 16;
 	if (bytes > sizeof(early) - early_used)
 		abort();
 	early_used += bytes;
+	memcpy(at - 16, &bytes, sizeof(bytes));
 	return at;
 }
 
@@ -76,8 +79,6 @@ static void *(*real_malloc)(size_t);
 static void *(*real_calloc)(size_t, size_t);
 static void *(*real_realloc)(void *, size_t);
 static void (*real_free)(void *);
-static bool resolving;
-
 static void *find(const char *name)
 {
 	void *at;
@@ -95,19 +96,25 @@ static void *find(const char *name)
 	if (!real)                                         \
 		*(void **)&real = find(name);
 
-static bool resolve(void)
+static void resolve(void)
 {
-	if (real_free)
-		return true;
-	if (resolving)
-		return false;
-	resolving = true;
 	*(void **)&real_malloc = find("malloc");
 	*(void **)&real_calloc = find("calloc");
 	*(void **)&real_realloc = find("realloc");
 	*(void **)&real_free = find("free");
-	resolving = false;
-	return true;
+	ready = true;
+}
+
+static void *early_retake(void *old, size_t bytes)
+{
+	void *at = ready ? real_malloc(bytes) : early_take(bytes);
+	size_t had;
+
+	if (!at || !old)
+		return at;
+	memcpy(&had, (uint8_t *)old - 16, sizeof(had));
+	memcpy(at, old, had - 16 < bytes ? had - 16 : bytes);
+	return at;
 }
 
 static bool is_daemon(void)
@@ -128,9 +135,10 @@ __attribute__((constructor)) static void start(void)
 	void *at, *frames[2];
 	int fd;
 
+	backtrace(frames, 2); /* loads what it needs, which no leak checker shall see */
+	resolve();
 	if (!name || !is_daemon())
 		return;
-	backtrace(frames, 2); /* loads what it needs */
 	snprintf(trace, sizeof(trace), "%s.trace", name);
 	trace_fd = open(trace, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	fd = open(name, O_RDWR | O_CLOEXEC);
@@ -183,22 +191,22 @@ static bool refuses(enum kind kind, int error)
 
 void *malloc(size_t bytes)
 {
-	if (!resolve())
+	if (!ready)
 		return early_take(bytes);
 	return refuses(MEMORY, ENOMEM) ? NULL : real_malloc(bytes);
 }
 
 void *calloc(size_t n, size_t bytes)
 {
-	if (!resolve())
+	if (!ready)
 		return early_take(n * bytes);
 	return refuses(MEMORY, ENOMEM) ? NULL : real_calloc(n, bytes);
 }
 
 void *realloc(void *old, size_t bytes)
 {
-	if (!resolve())
-		return early_take(bytes);
+	if (!ready || (old && is_early(old)))
+		return early_retake(old, bytes);
 	return refuses(MEMORY, ENOMEM) ? NULL : real_realloc(old, bytes);
 }
 
@@ -215,7 +223,7 @@ void *reallocarray(void *old, size_t n, size_t bytes)
 
 void free(void *at)
 {
-	if (at && !is_early(at) && resolve())
+	if (at && !is_early(at) && ready)
 		real_free(at);
 }
 
@@ -425,15 +433,15 @@ static bool allow(int fd, size_t *bytes)
 	return true;
 }
 
-/* A pipe's last page takes all of a short write or none of it (PIPE_BUF), and what is cut there is a writer's
- * interleaved with others: no kernel does that.  So writes to FIFOs are left whole when they are that short. */
-static bool allow_write(int fd, size_t *bytes)
+/* A pipe takes all of a write of PIPE_BUF or none of it, and a read gets all that is in it (a FIFO cannot be
+ * opened with O_DIRECT).  The daemon may build on that, so those are interrupted only. */
+static bool allow_pipe(int fd, size_t *bytes, bool reading)
 {
 	struct stat st;
 	size_t asked = *bytes;
 	bool allowed = allow(fd, bytes);
 
-	if (asked <= 4096 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode))
+	if ((reading || asked <= 4096) && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode))
 		*bytes = asked;
 	return allowed;
 }
@@ -441,7 +449,7 @@ static bool allow_write(int fd, size_t *bytes)
 ssize_t read(int fd, void *at, size_t bytes)
 {
 	REAL(ssize_t, "read", int, void *, size_t)
-	return allow(fd, &bytes) ? real(fd, at, bytes) : -1;
+	return allow_pipe(fd, &bytes, true) ? real(fd, at, bytes) : -1;
 }
 
 ssize_t recv(int fd, void *at, size_t bytes, int flags)
@@ -455,7 +463,7 @@ ssize_t write(int fd, const void *at, size_t bytes)
 	REAL(ssize_t, "write", int, const void *, size_t)
 	if (page->of[SPACE].armed && is_file(fd) && refuses(SPACE, ENOSPC))
 		return -1;
-	return allow_write(fd, &bytes) ? real(fd, at, bytes) : -1;
+	return allow_pipe(fd, &bytes, false) ? real(fd, at, bytes) : -1;
 }
 
 ssize_t send(int fd, const void *at, size_t bytes, int flags)
@@ -481,7 +489,7 @@ ssize_t writev(int fd, const struct iovec *iov, int n)
 
 	if (page->of[SPACE].armed && is_file(fd) && refuses(SPACE, ENOSPC))
 		return -1;
-	if (!allow_write(fd, &bytes))
+	if (!allow_pipe(fd, &bytes, false))
 		return -1;
 	if (bytes == asked)
 		return real(fd, iov, n);

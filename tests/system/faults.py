@@ -264,12 +264,22 @@ class Life:
             self.hasten(name)
             daemon.wait_open(name, timeout=5)
             if not daemon.path(name, "status").exists():
-                assert re.search(f"{name}: cannot make", daemon.log), f"{name} without endpoints"
+                assert f"{name}: error: cannot make" in daemon.log, f"{name} without endpoints"
                 assert self.client("reload").code == 0
             eventually(lambda: daemon.status_file(name)["state"] == "open", 5,
                        f"{name}/status is of now")
             self.round_trip(name)
-            eventually(lambda: daemon.status(name).get("persist") == "ok", 5, f"{name} persists")
+            self.await_persist(name)
+
+    def await_persist(self, name):
+        """Making a file is tried once a second, when something comes."""
+        def persists():
+            if daemon.status(name).get("persist") == "ok":
+                return True
+            self.round_trip(name)
+            return False
+        daemon = self.daemon
+        eventually(persists, 5, f"{name} persists")
 
     def hasten(self, name):
         """What OpenSSL takes for a fault of the server's is retried slowly; that is said."""
@@ -281,12 +291,18 @@ class Life:
     def round_trip(self, name):
         word = self.word()
         with self.daemon.sock(name) as sock:
-            self.daemon.put(name, word)
             try:
-                while word != sock.line(5):
-                    pass
-            except Timeout as problem:
-                raise AssertionError(f"{name}: no echo: {problem}") from None
+                sock.write(word + "\n")  # from here on it is a reader, if it was not accepted at once
+                self.await_line(sock, word)
+                self.daemon.put(name, word + " by in")
+                self.await_line(sock, word + " by in")
+            except (Timeout, OSError) as problem:
+                raise AssertionError(f"{name}: no echo: {problem}; {self.daemon.status(name)}") from None
+
+    @staticmethod
+    def await_line(stream, line):
+        while stream.line(5) != line:
+            pass
 
 
 def start_with(daemon, life, kind, first):
