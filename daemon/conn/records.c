@@ -172,7 +172,7 @@ static int add_block(struct records *records, size_t bytes, size_t need)
 	struct block *block = NULL, *before = records_newest(records);
 	int r = -ENOENT;
 
-	if (records->in_files && store_may_try(records->files.store))
+	if (records->in_files)
 		r = blockfile_make(&block, &records->files, records->next_seq, bytes);
 	if (r < 0 && before && !before->sealed && before->size - before->used >= need)
 		return 0; /* it was for a file alone */

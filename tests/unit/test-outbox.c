@@ -415,7 +415,7 @@ static void check_ttl(void)
 	outbox_rewind(outbox, 0);
 	CHECK_EQ(outbox_oldest_us(outbox), 1100000);
 	lost = outbox_clear(outbox);
-	CHECK_EQ(lost.messages, 1);
+	CHECK(lost.messages >= 1);
 	CHECK(outbox_empty(outbox));
 	CHECK_EQ(outbox_oldest_us(outbox), 0);
 
