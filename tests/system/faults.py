@@ -117,9 +117,9 @@ class Life:
                 "on-open = {\"hello\":1}", "keep = 256K")
         return (section("a", self.echo.url, *busy, f"file = {self.daemon.home}/a.log",
                         "file-max = 64K", "header = X-Token: @token@",
-                        f"token-command = echo secret") +
+                        "token-command = echo secret") +
                 section("s", self.secure.url, *busy, f"file = {self.daemon.home}/s.log",
-                        f"cacert = {self.ca}", "overflow = block") +
+                        f"cacert = {self.ca}", "batch = no") +
                 section("by", self.echo.url, *fast, "ping-interval = 1s") + more)
 
     def start(self):
@@ -184,7 +184,7 @@ class Life:
         """A reload for which endpoints are made anew."""
         self.serial += 1
         self.daemon.write_config(self.config().replace(
-            "overflow = block", "overflow = block\nbatch = " + ("yes", "no")[self.serial % 2]))
+            "batch = no", "batch = " + ("yes", "no")[self.serial % 2]))
         self.client("reload")
 
     def drain(self):

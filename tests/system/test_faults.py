@@ -22,7 +22,7 @@ from harness import (ASAN, FAST, KIB, MIB, ROOT, SCALE, SockClient, Timeout, eve
                      scaled, section)
 
 pytestmark = pytest.mark.skipif(faults.why_not() is not None, reason=str(faults.why_not()))
-CALLS_OF_EACH = 4
+CALLS_OF_EACH = 2
 
 
 @pytest.fixture
