@@ -10,6 +10,7 @@
 #include "base/loop.h"
 #include "base/sync.h"
 #include "control/control.h"
+#include "net/tls.h"
 #include "service/config.h"
 #include "service/instance.h"
 #include "service/presets.h"
@@ -198,7 +199,7 @@ int main(int argc, char **argv)
 	struct arguments arguments;
 	struct config *config = NULL;
 	char *absolute;
-	int status = parse(argc, argv, &arguments);
+	int status = parse(argc, argv, &arguments), r;
 
 	if (status >= 0)
 		return status;
@@ -222,11 +223,20 @@ int main(int argc, char **argv)
 		config->daemon.log_level = arguments.log_level;
 	instance_prepare_process();
 	log_open((enum log_level)config->daemon.log_level);
-	if (loop_init() < 0) {
-		log_error(NULL, "cannot make the event loop: %s", strerror(errno));
+	r = loop_init();
+	if (r < 0) {
+		log_error(NULL, "cannot make the event loop: %s", strerror(-r));
+		config_free(config);
+		free(absolute);
 		return EXIT_FAILED;
 	}
-	status = start(&arguments, config);
+	if (tls_start() < 0) {
+		log_error(NULL, "TLS cannot be set up: %s", strerror(ENOMEM));
+		config_free(config);
+		status = EXIT_FAILED;
+	} else {
+		status = start(&arguments, config);
+	}
 	loop_done();
 	free(absolute);
 	return status;

@@ -22,6 +22,7 @@
 #include <event2/event.h>
 
 #include "base/loop.h"
+#include "base/steps.h"
 
 static struct {
 	struct event_base *base;
@@ -45,6 +46,7 @@ static struct {
 
 	bool wall_known;
 	uint64_t wall_us;
+	struct steps steps; /* of the wall clock */
 } loop = {.timer_fd = -1, .clock_fd = -1};
 
 static alignas(64) uint8_t read_scratch[LOOP_SCRATCH_BYTES]; /* in .bss: no page until it is used */
@@ -218,12 +220,17 @@ uint8_t *loop_write_scratch(void)
 
 /* ---- what time it is ---- */
 
-uint64_t loop_now_ms(void)
+static uint64_t clock_us(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t loop_now_ms(void)
+{
+	return clock_us(CLOCK_BOOTTIME) / 1000;
 }
 
 /* All the time that the machine has slept, give or take a millisecond. */
@@ -275,18 +282,22 @@ static void loop_on_clock(evutil_socket_t fd, short what, void *arg)
  * after a resume or a step of the clock all stamps would be wrong by as much. */
 uint64_t loop_wall_us(void)
 {
-	struct timespec now;
-
 	if (loop.wall_known)
 		return loop.wall_us;
-	clock_gettime(CLOCK_REALTIME, &now);
-	loop.wall_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	loop.wall_us = clock_us(CLOCK_REALTIME);
+	steps_note(&loop.steps, loop.wall_us, clock_us(CLOCK_BOOTTIME));
 	if (loop.running) {
 		loop.wall_known = true;
 		if (!loop.in_round) /* the end of a round forgets it anyway */
 			event_active(loop.on_turn, 0, 0);
 	}
 	return loop.wall_us;
+}
+
+uint64_t loop_age_us(uint64_t stamp_us)
+{
+	loop_wall_us(); /* the clock may have been set since the last time */
+	return steps_age(&loop.steps, stamp_us, clock_us(CLOCK_BOOTTIME));
 }
 
 /* ---- later ---- */

@@ -21,6 +21,9 @@ struct event_base *loop_base(void);
 
 uint64_t loop_now_ms(void);  /* CLOCK_BOOTTIME: goes on while the machine is suspended */
 uint64_t loop_wall_us(void); /* CLOCK_REALTIME, read once per wake-up: for time stamps only */
+/* What has passed since STAMP was read from loop_wall_us(), also by an earlier daemon, and though the clock was
+ * set meanwhile (see steps.h). */
+uint64_t loop_age_us(uint64_t stamp_us);
 
 /* RESUMED is called when the machine has slept (CLOCK_BOOTTIME has run ahead of CLOCK_MONOTONIC), ahead
  * of the timers that have become due meanwhile.  NULL: nobody asks. */

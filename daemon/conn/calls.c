@@ -731,14 +731,30 @@ int calls_claim(struct calls *calls, const struct msg *msg, struct msg *ret)
 
 /* Each that fails may bring others with it (a caller that leaves), so from the front, one by one.
  */
-void calls_lose(struct calls *calls, uint64_t sent, const struct cause *cause)
+static struct slot *first_behind(const struct calls *calls, uint64_t number)
 {
 	struct slot *slot;
 
-	while ((slot = list_first(&calls->open, struct slot, in_open)) && slot->seq <= sent) {
+	list_for_each(slot, &calls->open, in_open)
+		if (slot->seq > number)
+			return slot;
+	return NULL;
+}
+
+/* Looked for anew each time: who is told may give up others. */
+void calls_lose_between(struct calls *calls, uint64_t after, uint64_t last, const struct cause *cause)
+{
+	struct slot *slot;
+
+	while ((slot = first_behind(calls, after)) && slot->seq <= last) {
 		calls->stats.failed++;
 		fail(slot, cause);
 	}
+}
+
+void calls_lose(struct calls *calls, uint64_t sent, const struct cause *cause)
+{
+	calls_lose_between(calls, 0, sent, cause);
 }
 
 bool calls_is_error(const struct calls *calls, const struct msg *reply)

@@ -120,6 +120,8 @@ int calls_claim(struct calls *calls, const struct msg *msg, struct msg *ret);
 
 /* The link is lost: what was sent on it (messages up to number SENT) will not be answered. */
 void calls_lose(struct calls *calls, uint64_t sent, const struct cause *cause);
+/* Messages behind number AFTER, and up to LAST, were never sent. */
+void calls_lose_between(struct calls *calls, uint64_t after, uint64_t last, const struct cause *cause);
 
 bool calls_is_error(const struct calls *calls, const struct msg *reply);
 void calls_get_stats(const struct calls *calls, struct calls_stats *ret);

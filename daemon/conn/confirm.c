@@ -44,26 +44,26 @@ static struct outbox_stats stats_of(const struct confirm *confirm)
 	return stats;
 }
 
-/* Up to this number they have left the outbox. */
 static uint64_t released_number(const struct confirm *confirm)
 {
-	struct outbox_stats stats = stats_of(confirm);
-
-	return stats.put_messages - stats.queued_messages;
+	return stats_of(confirm).released_number;
 }
 
-/* Up to this one the link has been given them, at some time. */
 static uint64_t given_number(const struct confirm *confirm)
 {
-	return released_number(confirm) + stats_of(confirm).taken_messages;
+	return stats_of(confirm).given_number;
+}
+
+static uint64_t given_count(const struct confirm *confirm)
+{
+	return confirm->released_count + stats_of(confirm).taken_messages;
 }
 
 static uint64_t in_doubt(const struct confirm *confirm)
 {
-	uint64_t upto = confirm->keep ? given_number(confirm) : released_number(confirm);
-	uint64_t sure = confirm->confirmed + confirm->lost;
+	uint64_t count = confirm->keep ? given_count(confirm) : confirm->released_count;
 
-	return upto > sure ? upto - sure : 0;
+	return count > confirm->confirmed_count ? count - confirm->confirmed_count : 0;
 }
 
 /* --- waiters -------------------------------------------------------------------------------- */
@@ -120,7 +120,8 @@ void confirm_link_up(struct confirm *confirm, struct ws *ws)
 {
 	confirm->ws = ws;
 	confirm->confirmed = released_number(confirm);
-	confirm->lost = confirm->ping_mark = confirm->ping_number = confirm->ping_end = 0;
+	confirm->ping_mark = confirm->ping_number = confirm->ping_end = 0;
+	confirm->released_count = confirm->ping_count = confirm->confirmed_count = 0;
 }
 
 void confirm_ping(struct confirm *confirm)
@@ -131,20 +132,23 @@ void confirm_ping(struct confirm *confirm)
 	if (!ws_ping_outstanding(confirm->ws))
 		return; /* it could not be sent now */
 	confirm->ping_number = given_number(confirm);
+	confirm->ping_count = given_count(confirm);
 	confirm->ping_end = ws_queued(confirm->ws);
 }
 
 /* Of all that the link had been given, at most the last was not wholly ahead of the ping. */
 void confirm_pong(struct confirm *confirm, uint64_t ping_mark)
 {
-	uint64_t number = confirm->ping_number;
+	uint64_t number = confirm->ping_number, count = confirm->ping_count;
 
-	if (ping_mark < confirm->ping_end && number > 0)
+	if (ping_mark < confirm->ping_end && count > 0) {
 		number--;
+		count--;
+	}
 	if (number > confirm->confirmed)
 		confirm->confirmed = number;
-	if (confirm->confirmed >= confirm->lost_upto)
-		confirm->lost = 0;
+	if (count > confirm->confirmed_count)
+		confirm->confirmed_count = count;
 	confirm->ping_mark = ping_mark;
 	timer_cancel(&confirm->timer);
 	tell_confirmed(confirm);
@@ -152,8 +156,11 @@ void confirm_pong(struct confirm *confirm, uint64_t ping_mark)
 
 struct outbox_loss confirm_release(struct confirm *confirm)
 {
-	return outbox_written(confirm->outbox,
-			      confirm->keep ? confirm->ping_mark : ws_written(confirm->ws));
+	uint64_t upto = confirm->keep ? confirm->ping_mark : ws_written(confirm->ws);
+	struct outbox_loss released = outbox_written(confirm->outbox, upto);
+
+	confirm->released_count += released.messages;
+	return released;
 }
 
 static bool is_awaited(const struct confirm *confirm)
@@ -188,19 +195,10 @@ void confirm_look(struct confirm *confirm)
 
 /* --- losses --------------------------------------------------------------------------------- */
 
-/* They were the oldest that had not been given to any link, so numbers are known. */
-void confirm_lost(struct confirm *confirm, uint64_t messages)
+void confirm_lost(struct confirm *confirm, uint64_t first, uint64_t last)
 {
-	uint64_t upto = released_number(confirm);
-
-	if (messages == 0)
-		return;
-	if (confirm->confirmed + confirm->lost + messages == upto)
-		confirm->confirmed += messages;
-	else
-		confirm->lost += messages;
-	confirm->lost_upto = upto;
-	tell_lost(confirm, upto - messages + 1, upto);
+	if (first <= last)
+		tell_lost(confirm, first, last);
 }
 
 uint64_t confirm_link_down(struct confirm *confirm, bool answered, struct outbox_loss *ret_half,
@@ -211,8 +209,9 @@ uint64_t confirm_link_down(struct confirm *confirm, bool answered, struct outbox
 	*ret_sent = (struct outbox_loss){0};
 	if (answered) {
 		*ret_sent = outbox_written(confirm->outbox, written);
+		confirm->released_count += ret_sent->messages;
 		confirm->confirmed = released_number(confirm);
-		confirm->lost = 0;
+		confirm->confirmed_count = confirm->released_count;
 		tell_confirmed(confirm);
 	}
 	doubtful = in_doubt(confirm);
@@ -222,6 +221,5 @@ uint64_t confirm_link_down(struct confirm *confirm, bool answered, struct outbox
 	if (!confirm->keep && doubtful + ret_half->messages > 0)
 		tell_lost(confirm, first, released_number(confirm));
 	confirm->confirmed = released_number(confirm);
-	confirm->lost = 0;
 	return doubtful;
 }

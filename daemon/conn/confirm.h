@@ -39,9 +39,10 @@ struct confirm {
 	bool keep;
 	uint64_t queue_bytes;
 	uint64_t confirmed;              /* up to this number nothing is in doubt */
-	uint64_t lost, lost_upto;        /* behind that, messages that never left */
 	uint64_t ping_number, ping_end;  /* what the link had been given when the ping was sent */
 	uint64_t ping_mark;              /* the stream up to here is confirmed */
+	/* Messages of this link: with those that grew too old, numbers are no count of these. */
+	uint64_t released_count, ping_count, confirmed_count;
 };
 
 int confirm_init(struct confirm *confirm, struct outbox *outbox);
@@ -61,8 +62,8 @@ void confirm_look(struct confirm *confirm);
  * they will be sent again, without they have gone. */
 uint64_t confirm_link_down(struct confirm *confirm, bool answered, struct outbox_loss *ret_half,
 			   struct outbox_loss *ret_sent);
-/* So many of the oldest were removed from the outbox without having left. */
-void confirm_lost(struct confirm *confirm, uint64_t messages);
+/* These numbers, as far as they were in the outbox, were removed from it without having been given to the link. */
+void confirm_lost(struct confirm *confirm, uint64_t first, uint64_t last);
 
 /* From the next message on; WAITER->told is set. */
 void confirm_wait(struct confirm *confirm, struct confirm_waiter *waiter);

@@ -824,7 +824,7 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 
 	if (dialing) /* it looks at the old options until it is open */
 		drop_attempt(conn);
-	r = strcmp(conn->options->url, options->url) == 0 ? 0 : set_url(conn, options->url);
+	r = set_url(conn, options->url); /* also the same: the last time may have failed */
 	conn->options = options; /* in any case: the old ones may be freed now */
 	spool_set_options(conn->spool, &options->spool);
 	calls_r = sender_set_options(&conn->sender, options);

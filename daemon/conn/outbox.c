@@ -2,7 +2,8 @@
  *
  * A log of the same kind as the spool, with two places in it: everything before `head` has left and
  * was released, everything from `next` on has not been given to the link.  Between them lies what the
- * link has; each such record bears the stream positions that it covers. */
+ * link has; each such record bears the stream positions that it covers.  Records that have grown too old
+ * while the link had others ahead of them are released where they lie. */
 #include "conn/outbox.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@ struct span {
 struct place {
 	struct block *block; /* NULL: at the beginning of whatever comes */
 	size_t offset;
+	uint64_t seq; /* of the record there */
 };
 
 struct outbox {
@@ -36,6 +38,8 @@ struct outbox {
 	struct list waiters;
 	uint64_t messages, bytes; /* from head on */
 	uint64_t taken;           /* messages between head and next */
+	uint64_t given;           /* number of the last that was taken */
+	struct block *given_in;   /* where that lies, while any is taken */
 	uint64_t tickets;         /* given to waiters so far */
 };
 
@@ -102,24 +106,26 @@ static void set_span(struct record *record, struct span span)
 static void step(struct place *place, const struct record *record)
 {
 	place->offset += record_size(record->len);
+	place->seq++;
 }
 
 /* Step over the seam between blocks. */
 static void settle(const struct outbox *outbox, struct place *place)
 {
-	if (!place->block)
-		*place = (struct place){.block = records_oldest(&outbox->records)};
+	struct block *oldest = records_oldest(&outbox->records);
+
+	if (!place->block && oldest)
+		*place = (struct place){.block = oldest, .seq = oldest->first_seq};
 	while (place->block && place->offset == place->block->used) {
 		struct block *after = records_after(&outbox->records, place->block);
 
 		if (!after)
 			return;
-		*place = (struct place){.block = after};
+		*place = (struct place){.block = after, .seq = after->first_seq};
 	}
 }
 
-/* The record at PLACE, which is moved to it; or NULL.  Those released lie ahead of all others, but for
- * what a power cut may have left. */
+/* The record at PLACE, which is moved to it; or NULL. */
 static struct record *record_at(const struct outbox *outbox, struct place *place)
 {
 	struct record *record;
@@ -256,7 +262,9 @@ void outbox_take(struct outbox *outbox, uint64_t start, uint64_t end)
 
 	set_span(record, (struct span){.start = start, .end = end});
 	set_state(&outbox->next, record, TAKEN);
+	outbox->given_in = outbox->next.block;
 	step(&outbox->next, record);
+	outbox->given = outbox->next.seq;
 	outbox->taken++;
 }
 
@@ -268,7 +276,11 @@ static void release_blocks(struct outbox *outbox)
 
 	if (outbox->messages == 0 && newest && newest->file && !newest->sealed &&
 	    newest->used <= newest->size / 2) {
-		outbox->head = outbox->next = (struct place){.block = newest, .offset = newest->used};
+		outbox->head = outbox->next = (struct place){
+			.block = newest,
+			.offset = newest->used,
+			.seq = outbox->records.next_seq,
+		};
 	} else if (outbox->messages == 0) {
 		while (records_oldest(&outbox->records))
 			records_drop_oldest(&outbox->records);
@@ -344,31 +356,57 @@ struct outbox_loss outbox_rewind(struct outbox *outbox, uint64_t position)
 		add(&lost, release_head(outbox, record));
 	untake(outbox);
 	outbox->next = outbox->head;
+	outbox->given = 0;
 	release_blocks(outbox);
 	wake_waiters(outbox);
 	return lost;
 }
 
-uint64_t outbox_next_expiry_us(const struct outbox *outbox)
+uint64_t outbox_oldest_us(const struct outbox *outbox)
 {
-	struct place place = outbox->head;
-	const struct record *record = record_at(outbox, &place);
+	struct place place = outbox->next;
+	const struct record *record;
 
-	if (!outbox->options.ttl_ms || outbox->taken > 0 || !record)
+	if (!outbox->options.ttl_ms || outbox->messages == outbox->taken)
 		return 0;
-	return record->stamp + outbox->options.ttl_ms * 1000;
+	record = record_at(outbox, &place);
+	return record->stamp;
 }
 
-struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t wall_us)
+static struct outbox_loss release_next(struct outbox *outbox)
+{
+	struct record *record = record_at(outbox, &outbox->next);
+	struct outbox_loss released = {.messages = 1, .bytes = payload_len(record)};
+
+	set_state(&outbox->next, record, RELEASED);
+	step(&outbox->next, record);
+	outbox->messages--;
+	outbox->bytes -= released.bytes;
+	if (outbox->taken == 0)
+		outbox->head = outbox->next;
+	return released;
+}
+
+/* Between the last that the link has and the first that waits: a link that is stuck for good must not have
+ * them pile up. */
+static void release_blocks_between(struct outbox *outbox)
+{
+	struct block *block;
+
+	while (outbox->taken > 0 && outbox->next.block && outbox->given_in != outbox->next.block &&
+	       (block = records_after(&outbox->records, outbox->given_in)) != outbox->next.block)
+		records_drop(&outbox->records, block);
+}
+
+struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t (*age_us)(uint64_t stamp_us))
 {
 	struct outbox_loss lost = {0};
-	struct record *record;
-	uint64_t due;
+	uint64_t oldest;
 
-	while ((due = outbox_next_expiry_us(outbox)) != 0 && due <= wall_us &&
-	       (record = record_at(outbox, &outbox->head)))
-		add(&lost, release_head(outbox, record));
+	while ((oldest = outbox_oldest_us(outbox)) != 0 && age_us(oldest) >= outbox->options.ttl_ms * 1000)
+		add(&lost, release_next(outbox));
 	if (lost.messages > 0) {
+		release_blocks_between(outbox);
 		release_blocks(outbox);
 		wake_waiters(outbox);
 	}
@@ -449,10 +487,16 @@ bool outbox_empty(const struct outbox *outbox)
 
 void outbox_get_stats(const struct outbox *outbox, struct outbox_stats *ret)
 {
+	struct place head = outbox->head, next = outbox->next;
+	uint64_t put = outbox->records.next_seq;
+
 	*ret = (struct outbox_stats){
 		.queued_messages = outbox->messages,
 		.queued_bytes = outbox->bytes,
 		.taken_messages = outbox->taken,
-		.put_messages = outbox->records.next_seq,
+		.put_messages = put,
+		.released_number = record_at(outbox, &head) ? head.seq : put,
+		.given_number = outbox->given,
+		.passed_number = record_at(outbox, &next) ? next.seq : put,
 	};
 }

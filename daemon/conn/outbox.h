@@ -36,6 +36,9 @@ struct outbox_stats {
 	uint64_t queued_messages, queued_bytes; /* now */
 	uint64_t taken_messages;                /* of these, given to the link */
 	uint64_t put_messages;                  /* ever: the number of the newest, counted from 1 */
+	uint64_t released_number;               /* up to this one they have left the outbox */
+	uint64_t given_number;                  /* the last that the link was given, 0: none */
+	uint64_t passed_number;                 /* up to this one none waits for the link */
 };
 
 /* What did not get out. */
@@ -72,12 +75,13 @@ struct outbox_loss outbox_written(struct outbox *outbox, uint64_t position);
 /* The link is gone, having written so far: what had not begun to leave is as if never taken; what
  * had left in part is removed and returned. */
 struct outbox_loss outbox_rewind(struct outbox *outbox, uint64_t position);
-/* Remove what waited longer than the time to live; or all of it.  Only while nothing is taken (the link is
- * down).  Returns what was lost. */
-struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t wall_us);
+/* Remove what waited longer than the time to live, of what the link has not been given: the oldest, behind
+ * what it has.  Returns what was lost. */
+struct outbox_loss outbox_expire(struct outbox *outbox, uint64_t (*age_us)(uint64_t stamp_us));
+/* Remove all of it.  Only while nothing is taken (the link is down).  Returns what was lost. */
 struct outbox_loss outbox_clear(struct outbox *outbox);
-/* When outbox_expire() should be called next, wall clock; 0: nothing to expire. */
-uint64_t outbox_next_expiry_us(const struct outbox *outbox);
+/* The stamp of the message that outbox_expire() would remove first; 0: nothing to expire. */
+uint64_t outbox_oldest_us(const struct outbox *outbox);
 
 bool outbox_empty(const struct outbox *outbox);
 void outbox_get_stats(const struct outbox *outbox, struct outbox_stats *ret);

@@ -54,22 +54,20 @@ static void end_file(struct block *block)
 }
 
 /* Off the list.  A block that is pinned is freed by the last who lets go of it; nobody writes to it. */
-static struct block *take_oldest(struct records *records)
+static void take_off(struct records *records, struct block *block)
 {
-	struct block *block = records_oldest(records);
-
 	list_remove(&block->link);
 	records->bytes -= block->size;
 	records->pooled -= block->pool ? block->size : 0;
 	end_file(block);
-	return block;
 }
 
 void records_done(struct records *records)
 {
-	while (records_oldest(records)) {
-		struct block *block = take_oldest(records);
+	struct block *block;
 
+	while ((block = records_oldest(records))) {
+		take_off(records, block);
 		if (block->pins == 0)
 			block_free(block);
 	}
@@ -98,7 +96,8 @@ bool records_needs_block(const struct records *records, uint32_t len, size_t *re
 	size_t need = record_size(len);
 	size_t size = newest ? newest->size * BLOCK_GROWTH : BLOCK_FIRST;
 
-	if (newest && !newest->sealed && newest->size - newest->used >= need)
+	if (newest && !newest->sealed && newest->size - newest->used >= need &&
+	    (newest->file || !records->in_files || !store_may_try(records->files.store)))
 		return false;
 	if (size > records->block_max)
 		size = records->block_max;
@@ -162,6 +161,11 @@ static void end_records(const struct records *records, struct block *block)
 		end_file(block);
 }
 
+bool records_may_make_file(const struct records *records)
+{
+	return store_may_try(records->files.store);
+}
+
 /* A file's space is reserved from the disk; what of it is in memory is the kernel's to decide. */
 static int add_block(struct records *records, size_t bytes, size_t need)
 {
@@ -170,6 +174,8 @@ static int add_block(struct records *records, size_t bytes, size_t need)
 
 	if (records->in_files)
 		r = blockfile_make(&block, &records->files, records->next_seq, bytes);
+	if (r < 0 && before && !before->sealed && before->size - before->used >= need)
+		return 0; /* it was for a file alone */
 	if (r < 0)
 		r = take_block(records, bytes, need, &block);
 	if (r < 0)
@@ -195,7 +201,7 @@ int records_append(struct records *records, uint32_t len, bool counts, struct re
 		if (r < 0)
 			return r;
 	}
-	*ret = records_append_here(records, len, counts);
+	*ret = records_append_to(records, records_newest(records), len, counts);
 	return 0;
 }
 
@@ -206,10 +212,9 @@ void block_touch(struct block *block)
 }
 
 /* The spare is kept only if it is of the usual size: not the one huge message of last week. */
-void records_drop_oldest(struct records *records)
+void records_drop(struct records *records, struct block *block)
 {
-	struct block *block = take_oldest(records);
-
+	take_off(records, block);
 	if (block->file)
 		blockfile_remove(&records->files, block->file->serial);
 	if (block->pins > 0)
@@ -218,6 +223,11 @@ void records_drop_oldest(struct records *records)
 		records->spare = block;
 	else
 		block_free(block);
+}
+
+void records_drop_oldest(struct records *records)
+{
+	records_drop(records, records_oldest(records));
 }
 
 /* --- across restarts ------------------------------------------------------------------------ */

@@ -70,13 +70,14 @@ int records_append(struct records *records, uint32_t len, bool counts, struct re
 void block_touch(struct block *block);
 
 /* The same where there is room in the newest block, which is nearly always; else NULL. */
-static inline struct record *records_append_here(struct records *records, uint32_t len, bool counts)
+/* What was kept in memory for want of a file need not be for longer than the want. */
+bool records_may_make_file(const struct records *records);
+
+static inline struct record *records_append_to(struct records *records, struct block *block, uint32_t len,
+					       bool counts)
 {
-	struct block *block = list_last(&records->blocks, struct block, link);
 	struct record *record;
 
-	if (!block || block->sealed || block->size - block->used < record_size(len))
-		return NULL;
 	record = (struct record *)(block->data + block->used);
 	block->used += record_size(len);
 	record->len = len;
@@ -87,6 +88,17 @@ static inline struct record *records_append_here(struct records *records, uint32
 		block->payload += len;
 	}
 	return record;
+}
+
+static inline struct record *records_append_here(struct records *records, uint32_t len, bool counts)
+{
+	struct block *block = list_last(&records->blocks, struct block, link);
+
+	if (!block || block->sealed || block->size - block->used < record_size(len))
+		return NULL;
+	if (records->in_files && !block->file && records_may_make_file(records))
+		return NULL;
+	return records_append_to(records, block, len, counts);
 }
 
 /* The record appended last is whole now, and would be found after a crash. */
@@ -105,6 +117,7 @@ struct block *records_oldest(const struct records *records);
 struct block *records_after(const struct records *records, const struct block *block); /* NULL */
 void records_trim(struct records *records); /* give the spare block back */
 /* Take the oldest block off the list and give it up (or leave it to those who pin it). */
+void records_drop(struct records *records, struct block *block); /* any of them */
 void records_drop_oldest(struct records *records);
 
 void block_pin(struct block *block);

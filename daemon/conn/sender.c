@@ -22,7 +22,6 @@ static void count_unsent(struct sender *sender, struct outbox_loss lost, const c
 {
 	if (lost.messages == 0)
 		return;
-	confirm_lost(&sender->confirm, lost.messages);
 	sender->stats->unsent_messages += lost.messages;
 	sender->stats->unsent_bytes += lost.bytes;
 	log_warning(sender->name,
@@ -44,30 +43,43 @@ void sender_fail_calls(struct sender *sender, const struct cause *cause, bool ev
 	if (!sender->calls)
 		return;
 	outbox_get_stats(sender->outbox, &left);
-	calls_lose(sender->calls,
-		   even_queued ? UINT64_MAX : left.put_messages - left.queued_messages, cause);
+	calls_lose(sender->calls, even_queued ? UINT64_MAX : left.released_number, cause);
 }
 
 void sender_arm_expiry(struct sender *sender)
 {
-	uint64_t due_us = outbox_next_expiry_us(sender->outbox), now_us = loop_wall_us();
+	uint64_t oldest = outbox_oldest_us(sender->outbox), ttl_ms = sender->options->outbox.ttl_ms, age_ms;
 
-	if (due_us && !timer_is_set(&sender->expiry))
-		timer_set(&sender->expiry, due_us > now_us ? (due_us - now_us) / 1000 + 1 : 0);
+	if (!oldest) {
+		timer_cancel(&sender->expiry);
+	} else if (!timer_is_set(&sender->expiry)) {
+		age_ms = loop_age_us(oldest) / 1000;
+		timer_set(&sender->expiry, ttl_ms > age_ms ? ttl_ms - age_ms + 1 : 0);
+	}
+}
+
+static void expire(struct sender *sender)
+{
+	struct outbox_stats before, after;
+	struct outbox_loss lost;
+	struct cause cause;
+
+	outbox_get_stats(sender->outbox, &before);
+	lost = outbox_expire(sender->outbox, loop_age_us);
+	if (lost.messages == 0)
+		return;
+	outbox_get_stats(sender->outbox, &after);
+	confirm_lost(&sender->confirm, before.passed_number + 1, after.passed_number);
+	count_unsent(sender, lost, "older than queue-ttl");
+	cause_set(&cause, CAUSE_TIMEOUT, 0, "not sent within queue-ttl");
+	if (sender->calls)
+		calls_lose_between(sender->calls, before.passed_number, after.passed_number, &cause);
 }
 
 static void sender_on_expiry(void *owner)
 {
-	struct sender *sender = owner;
-	struct outbox_loss lost = outbox_expire(sender->outbox, loop_wall_us());
-	struct cause cause;
-
-	count_unsent(sender, lost, "older than queue-ttl");
-	if (lost.messages > 0 && !sender->ws) {
-		cause_set(&cause, CAUSE_TIMEOUT, 0, "not sent within queue-ttl");
-		sender_fail_calls(sender, &cause, false);
-	}
-	sender_arm_expiry(sender);
+	expire(owner);
+	sender_arm_expiry(owner);
 }
 
 /* --- to the link ---------------------------------------------------------------------------- */
@@ -157,13 +169,14 @@ static void sender_on_flush(void *owner)
 	if (!sender->ws || sender->stopped)
 		return;
 	if (sender->options->outbox.ttl_ms)
-		sender_on_expiry(sender);
+		expire(sender);
 	for (int i = 0; flush_once(sender); i++) {
 		if (i == FLUSHES_PER_TURN) {
 			loop_later(&sender->flush);
 			return;
 		}
 	}
+	sender_arm_expiry(sender); /* for what the link does not take now */
 	if (sender->closing && ws_writable(sender->ws) && !next_to_send(sender, &msg, &queued))
 		sender->drained(sender->owner);
 }

@@ -176,27 +176,27 @@ static bool oldest_is_wanted(const struct spool *spool)
 	return false;
 }
 
-static uint64_t age_limit_us(const struct spool *spool)
+static bool is_aged(const struct spool *spool, const struct record *record)
 {
-	uint64_t now = loop_wall_us(), age = spool->options.keep_age_ms * 1000;
+	uint64_t age_us = spool->options.keep_age_ms * 1000;
 
-	return spool->options.keep_age_ms && now > age ? now - age : 0;
+	return age_us && loop_age_us(record->stamp) > age_us;
 }
 
 /* A block is too old as a whole when the one behind it begins with something too old. */
-static bool oldest_is_aged(const struct spool *spool, uint64_t limit_us)
+static bool oldest_is_aged(const struct spool *spool)
 {
 	struct block *oldest = records_oldest(&spool->records);
 	struct block *next = oldest ? records_after(&spool->records, oldest) : NULL;
 	const struct record *first = next ? block_record(next, 0) : NULL;
 
-	return limit_us && first && first->stamp < limit_us;
+	return first && is_aged(spool, first);
 }
 
 /* Before a block of BYTES is added: keep within `keep`. */
 static void trim(struct spool *spool, size_t bytes)
 {
-	while (oldest_is_aged(spool, age_limit_us(spool)))
+	while (oldest_is_aged(spool))
 		drop_oldest(spool);
 	while (records_oldest(&spool->records) &&
 	       spool->records.bytes + bytes > spool->options.keep_bytes) {
@@ -503,13 +503,13 @@ static void skip_aged(struct cursor *cursor)
 {
 	struct spool *spool = cursor->spool;
 	struct position *at = &cursor->at;
-	uint64_t limit_us = age_limit_us(spool), messages = 0, bytes = 0;
+	uint64_t messages = 0, bytes = 0;
 	const struct record *record;
 
 	for (;;) {
 		settle(spool, at);
 		record = at->block ? block_record(at->block, at->offset) : NULL;
-		if (!record || record->stamp >= limit_us)
+		if (!record || !is_aged(spool, record))
 			break;
 		if (is_message(record)) {
 			messages++;

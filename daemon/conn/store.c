@@ -15,11 +15,13 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/strv.h"
 #include "base/sync.h"
 
 enum {
 	SYNC_MS = 800, /* with the time that a disk takes: within a second */
+	AGAIN_MS = 1000,
 	NUMBER_DIGITS = 16,
 };
 
@@ -151,6 +153,12 @@ static void note(struct store *store, int r)
 	else if (r == 0 && store->error)
 		log_info(store->name, "persist: what comes now is kept in the state directory again");
 	store->error = r < 0 ? -r : 0;
+	store->tried_ms = loop_now_ms();
+}
+
+bool store_may_try(const struct store *store)
+{
+	return !store->error || loop_now_ms() - store->tried_ms >= AGAIN_MS;
 }
 
 int store_make(struct store *store, const char *name, size_t bytes, struct mapped *ret)

@@ -20,6 +20,7 @@ struct store {
 	bool made;         /* ... and the directory itself */
 	struct timer sync;
 	int error;      /* why the last file could not be made; 0: it could */
+	uint64_t tried_ms; /* when that was */
 	int sync_error; /* told once */
 };
 
@@ -51,6 +52,8 @@ void store_remove(struct store *store, const char *name);
 void store_set_aside(struct store *store, const char *name);
 
 /* NULL: it does what it should; or an errno's text. */
+/* Whether to try it again, if making a file failed: once a second. */
+bool store_may_try(const struct store *store);
 const char *store_problem(const struct store *store);
 
 void mapped_dirty(struct mapped *mapped);

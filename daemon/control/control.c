@@ -169,8 +169,8 @@ static void control_rearm(struct control *control)
 {
 	if (control->clients_n >= CLIENTS_MAX || timer_is_set(&control->rest))
 		event_del(control->acceptable);
-	else
-		event_add(control->acceptable, NULL);
+	else if (event_add(control->acceptable, NULL) < 0) /* the kernel has no room for it */
+		timer_set(&control->rest, EXHAUSTED_MS);
 }
 
 static void control_on_rested(void *owner)

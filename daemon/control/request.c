@@ -227,6 +227,7 @@ static int refuse_what_the_daemon_does(const struct section *section, struct buf
 	} rights[] = {
 		{"file", section->endpoint.file, "write files"},
 		{"token-command", section->conn.credentials.token_command, "run commands"},
+		{"login", section->conn.opening.login, "run commands"},
 		{"on-message", section->hooks.on_message, "run commands"},
 		{"on-state", section->hooks.on_state, "run commands"},
 	};

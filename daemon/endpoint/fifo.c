@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -82,10 +83,29 @@ int fifo_in_new(struct fifo_in **ret, int dirfd, struct conn *conn,
 	return 0;
 }
 
+/* What was written while the queue was full.  The pipe lives on with a writer who has it open, and the next
+ * to read from it finds it; without one it goes. */
+static void tell_untaken(const struct fifo_in *fifo)
+{
+	size_t unread = pipe_bytes(fifo->fd), unsent = intake_unsent(fifo->intake);
+	struct pollfd writers = {.fd = fifo->fd, .events = POLLIN};
+	bool kept = poll(&writers, 1, 0) >= 0 && !(writers.revents & POLLHUP);
+
+	if (unsent > 0)
+		log_warning(conn_name(fifo->conn), "in: %zu bytes were read, but not sent (the queue was full, or "
+			    "a record had no end), and are lost", unsent);
+	if (unread > 0)
+		log_warning(conn_name(fifo->conn), "in: %zu bytes that were written were not taken, and %s", unread,
+			    kept ? "stay for whoever opens it next, as long as its writer has it open"
+				 : "are lost");
+}
+
 struct fifo_in *fifo_in_free(struct fifo_in *fifo)
 {
 	if (!fifo)
 		return NULL;
+	if (fifo->intake)
+		tell_untaken(fifo);
 	fifo->intake = intake_free(fifo->intake);
 	if (fifo->fd >= 0)
 		close(fifo->fd);

@@ -301,6 +301,11 @@ void intake_drain(struct intake *intake)
 		intake_read(intake);
 }
 
+size_t intake_unsent(const struct intake *intake)
+{
+	return buf_len(&intake->held) + buf_len(&intake->decoder.pending);
+}
+
 const struct intake_stats *intake_get_stats(const struct intake *intake)
 {
 	return &intake->stats;

@@ -52,6 +52,8 @@ bool intake_is_empty(const struct intake *intake);
 void intake_start(struct intake *intake);
 /* For a daemon that is stopping: read to the end of what is there, now. */
 void intake_drain(struct intake *intake);
+/* Bytes that were read, and are part of no message that was queued. */
+size_t intake_unsent(const struct intake *intake);
 const struct intake_stats *intake_get_stats(const struct intake *intake);
 
 #endif

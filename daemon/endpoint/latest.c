@@ -14,7 +14,10 @@
 #include "base/loop.h"
 #include "endpoint/recordfile.h"
 
-enum { PAUSE_MS = 10 };
+enum {
+	PAUSE_MS = 10,
+	AGAIN_MS = 1000,
+};
 
 struct latest {
 	int dirfd;
@@ -26,7 +29,7 @@ struct latest {
 	struct timer pause;
 	struct later write;
 	uint64_t written; /* so many messages had been received when it was last replaced */
-	bool failing;     /* the last replacement failed, and that was logged */
+	bool failing;     /* the last replacement failed, and that was logged; it is tried every second */
 };
 
 static void latest_cursor_ready(void *owner)
@@ -47,7 +50,8 @@ static int replace(struct latest *latest, const struct msg *msg)
 static void tell(struct latest *latest, int r)
 {
 	if (r < 0 && !latest->failing)
-		log_warning(conn_name(latest->conn), "last: cannot be replaced: %s", strerror(-r));
+		log_warning(conn_name(latest->conn), "last: cannot be replaced: %s, trying every second",
+			    strerror(-r));
 	else if (r >= 0 && latest->failing)
 		log_info(conn_name(latest->conn), "last: is up to date again");
 	latest->failing = r < 0;
@@ -59,24 +63,27 @@ static void latest_on_write(void *owner)
 	struct spool *spool = conn_spool(latest->conn);
 	struct msg msg;
 
-	if (cursor_at_end(&latest->cursor)) {
+	if (cursor_at_end(&latest->cursor) && !latest->failing) {
 		cursor_wait(&latest->cursor);
 		return;
 	}
 	if (spool_next_seq(spool) != latest->written && spool_newest(spool, &msg)) { /* no mere mark */
 		tell(latest, replace(latest, &msg));
-		latest->written = spool_next_seq(spool);
+		if (!latest->failing)
+			latest->written = spool_next_seq(spool);
+	} else {
+		latest->failing = false; /* what could not be written is not kept any more */
 	}
 	cursor_to_newest(&latest->cursor);
 	cursor_wait(&latest->cursor);
-	timer_set(&latest->pause, PAUSE_MS);
+	timer_set(&latest->pause, latest->failing ? AGAIN_MS : PAUSE_MS);
 }
 
 static void latest_on_pause(void *owner)
 {
 	struct latest *latest = owner;
 
-	if (!cursor_at_end(&latest->cursor))
+	if (!cursor_at_end(&latest->cursor) || latest->failing)
 		loop_later(&latest->write);
 }
 

@@ -12,10 +12,14 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "net/proxy.h"
 #include "net/ws.h"
 
-enum { STATUS_MAX = 64 * 1024 };
+enum {
+	STATUS_MAX = 64 * 1024,
+	AGAIN_MS = 1000,
+};
 
 struct statefile {
 	int dirfd;
@@ -23,6 +27,7 @@ struct statefile {
 	struct conn_watch watch;
 	struct file_grant *grants;
 	size_t n_grants;
+	struct timer again;
 	bool failing;
 };
 
@@ -55,8 +60,7 @@ static void put_time(struct buf *out, const char *key, uint64_t time_us)
 	put(out, key, text);
 }
 
-/* buf_* fail only for lack of memory or at STATUS_MAX; a short file is then as good as none, and the
- * whole is tried again at the next change. */
+/* There is room for STATUS_MAX bytes, so buf_* do not fail; what is longer would be cut. */
 static void write_down(struct statefile *statefile, struct buf *out)
 {
 	struct conn *conn = statefile->conn;
@@ -89,21 +93,39 @@ static void write_down(struct statefile *statefile, struct buf *out)
 	put_number(out, "pid", (uint64_t)getpid());
 }
 
-static void statefile_conn_changed(void *owner)
+static int replace(struct statefile *statefile)
 {
-	struct statefile *statefile = owner;
 	struct buf text;
+	uint8_t *tail;
 	int r;
 
 	buf_init(&text, STATUS_MAX);
-	write_down(statefile, &text);
-	r = file_replace(statefile->dirfd, "status", buf_head(&text), buf_len(&text),
-			 statefile->grants, statefile->n_grants);
+	r = buf_reserve(&text, STATUS_MAX, &tail);
+	if (r == 0) {
+		write_down(statefile, &text);
+		r = file_replace(statefile->dirfd, "status", buf_head(&text), buf_len(&text),
+				 statefile->grants, statefile->n_grants);
+	}
 	buf_done(&text);
+	return r;
+}
+
+/* What cannot be written now (a full disk, no descriptors) is old: it is tried until it can be. */
+static void statefile_conn_changed(void *owner)
+{
+	struct statefile *statefile = owner;
+	int r = replace(statefile);
+
 	if (r < 0 && !statefile->failing)
-		log_warning(conn_name(statefile->conn), "status: cannot be replaced: %s",
+		log_warning(conn_name(statefile->conn), "status: cannot be replaced: %s, trying every second",
 			    strerror(-r));
+	else if (r >= 0 && statefile->failing)
+		log_info(conn_name(statefile->conn), "status: is up to date again");
 	statefile->failing = r < 0;
+	if (r < 0)
+		timer_set(&statefile->again, AGAIN_MS);
+	else
+		timer_cancel(&statefile->again);
 }
 
 int statefile_new(struct statefile **ret, int dirfd, struct conn *conn,
@@ -117,7 +139,10 @@ int statefile_new(struct statefile **ret, int dirfd, struct conn *conn,
 	statefile->dirfd = dirfd;
 	statefile->conn = conn;
 	r = access_grants(access, ACCESS_OUTPUT, &statefile->grants, &statefile->n_grants);
+	if (r == 0)
+		r = timer_init(&statefile->again, statefile_conn_changed, statefile);
 	if (r < 0) {
+		free(statefile->grants);
 		free(statefile);
 		return r;
 	}
@@ -133,6 +158,7 @@ struct statefile *statefile_free(struct statefile *statefile, int dirfd)
 	if (!statefile)
 		return NULL;
 	conn_watch_remove(&statefile->watch);
+	timer_done(&statefile->again);
 	unlinkat(dirfd, "status", 0);
 	free(statefile->grants);
 	free(statefile);

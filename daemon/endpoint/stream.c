@@ -35,6 +35,7 @@ struct stream {
 	const struct access *access;
 	struct event *listener;
 	struct timer back_off;
+	bool exhausted; /* told */
 	struct list clients;
 };
 
@@ -223,6 +224,7 @@ static void add_client(struct stream *stream, int fd)
 
 	if (!client) {
 		close(fd);
+		log_warning(conn_name(stream->conn), "sock: a client is turned away: %s", strerror(ENOMEM));
 		return;
 	}
 	client->stream = stream;
@@ -237,11 +239,14 @@ static void add_client(struct stream *stream, int fd)
 	client_free(client);
 }
 
-/* No descriptors or memory left: those who wait in the backlog wait a second longer. */
+/* No descriptors or memory left: those who wait in the backlog wait a second longer, and do not make the
+ * listener "readable" all the time. */
 static void back_off(struct stream *stream, int error)
 {
-	log_warning(conn_name(stream->conn), "sock: cannot accept a client (%s), trying again in 1 s",
-		    strerror(error));
+	if (!stream->exhausted)
+		log_warning(conn_name(stream->conn), "sock: cannot accept a client (%s); trying every second",
+			    strerror(error));
+	stream->exhausted = true;
 	event_del(stream->listener);
 	timer_set(&stream->back_off, BACK_OFF_MS);
 }
@@ -250,7 +255,8 @@ static void stream_on_back_off(void *owner)
 {
 	struct stream *stream = owner;
 
-	event_add(stream->listener, NULL);
+	if (event_add(stream->listener, NULL) < 0) /* the kernel has no room for it */
+		timer_set(&stream->back_off, BACK_OFF_MS);
 }
 
 static void stream_on_connection(evutil_socket_t listener, short what, void *owner)
@@ -262,11 +268,11 @@ static void stream_on_connection(evutil_socket_t listener, short what, void *own
 		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
+			stream->exhausted = false;
 			add_client(stream, fd);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			back_off(stream, errno);
-			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
+			if (errno != EAGAIN)
+				back_off(stream, errno);
 			return;
 		}
 	}

@@ -25,6 +25,15 @@
 
 static const char tls_protocol[] = "http/1.1"; /* RFC 7301 6 */
 
+int tls_start(void)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+
+	SSL_CTX_free(context);
+	ERR_clear_error();
+	return context ? 0 : -ENOMEM;
+}
+
 /* ---- the context: options and files ---- */
 
 /* What the oldest error in the queue says; empties it. */

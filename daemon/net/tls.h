@@ -23,6 +23,10 @@ struct tls_options {
 	bool insecure; /* verify nothing, but pins */
 };
 
+/* Once, ahead of all else: OpenSSL sets up much on first use, and when memory fails it there, it stays broken
+ * or crashes later (tested with 3.0).  -ENOMEM: do not go on. */
+int tls_start(void);
+
 /* Reads the files; 0, or -EINVAL/-errno with *ret_cause set (class TLS or LOCAL, naming the file).
  * Verification on, partial wildcards off, TLS 1.2 at least, ALPN exactly http/1.1. */
 int tls_context_new(struct ssl_ctx_st **ret, const struct tls_options *options,

@@ -2,6 +2,7 @@
  *
  * The error queue belongs to the thread, not to the SSL: it is emptied after it was read, or one
  * connection would report another's trouble. */
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -361,6 +362,18 @@ static bool tlscause_is_protocol(void)
 	       function && strcmp(function, "tls_parse_stoc_alpn") == 0;
 }
 
+/* Anywhere in the queue, which is emptied: OpenSSL often calls it something else further up, as if the
+ * server's certificate were at fault. */
+static bool tlscause_take_no_memory(void)
+{
+	unsigned long error;
+	bool found = false;
+
+	while ((error = ERR_get_error()) != 0)
+		found = found || ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+	return found;
+}
+
 /* SSL_is_init_finished() is false again after an error; the state of the handshake itself stays. */
 void tlscause_set(struct cause *ret, SSL *ssl)
 {
@@ -369,16 +382,18 @@ void tlscause_set(struct cause *ret, SSL *ssl)
 	unsigned long error = ERR_peek_error();
 	int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
 	long refused = SSL_get_verify_result(ssl);
+	bool protocol = tlscause_is_protocol();
 
-	if (peer && *peer->pin)
+	if (tlscause_take_no_memory() || refused == X509_V_ERR_OUT_OF_MEM)
+		cause_set(ret, CAUSE_LOCAL, ENOMEM, "TLS: %s", strerror(ENOMEM));
+	else if (peer && *peer->pin)
 		tlscause_set_pin(ret, ssl);
 	else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && refused != X509_V_OK)
 		tlscause_set_refused(ret, ssl, (int)refused);
 	else if (reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256)
 		tlscause_set_alert(ret, ssl, reason - SSL_AD_REASON_OFFSET, established);
-	else if (tlscause_is_protocol())
+	else if (protocol)
 		tlscause_set_protocol(ret, ssl);
 	else
 		tlscause_set_reason(ret, ssl, error, established);
-	ERR_clear_error();
 }

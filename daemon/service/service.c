@@ -33,6 +33,7 @@ struct channel {
 	struct later go; /* its end, from a clean stack */
 	bool configured, with_endpoints, removing, absent;
 	bool open, tried, down; /* as they are counted in the service */
+	bool in_part;           /* its section is in force: there was no memory for all of it */
 };
 
 enum { SIGNALS = 4 };
@@ -236,7 +237,7 @@ static int make_endpoints(struct channel *channel)
 	r = endpoints_new(&channel->endpoints, service->options.runtime_fd, service->arrivals,
 			  channel->conn, &channel->section->endpoint, &path);
 	if (r < 0)
-		log_error(channel->section->name, "cannot make %s/%s/%s: %s",
+		log_error(channel->section->name, "cannot make %s/%s/%s: %s (a reload tries again)",
 			  service->options.runtime_dir, channel->section->name, path,
 			  r == -EEXIST ? "something that is no FIFO of ours stands there; move it away"
 				       : strerror(-r));
@@ -259,6 +260,7 @@ static int channel_new(struct channel **ret, struct service *service, struct sec
 	int r;
 
 	if (!channel) {
+		log_error(section->name, "cannot be made: %s (a reload tries again)", strerror(ENOMEM));
 		config_section_free(section);
 		return -ENOMEM;
 	}
@@ -274,6 +276,8 @@ static int channel_new(struct channel **ret, struct service *service, struct sec
 		conn_set_runner(channel->conn, &channel->runner);
 		r = insert_channel(service, channel);
 	}
+	if (r < 0)
+		log_error(section->name, "cannot be made: %s (a reload tries again)", strerror(-r));
 	if (r == 0)
 		conn_use_turns(channel->conn, service->turns);
 	if (r == 0)
@@ -358,15 +362,21 @@ static void change_channel(struct channel *channel, struct section *section)
 {
 	unsigned change = config_compare(channel->section, section);
 	struct section *old = channel->section;
+	int r;
 
 	channel->configured = true;
-	if (change == 0 && !channel->removing) {
+	if (change == 0 && !channel->removing && !channel->in_part &&
+	    (channel->endpoints || !channel->with_endpoints)) {
 		config_section_free(section);
 		return;
 	}
 	channel->section = section;
 	login_runner_init(&channel->runner, &section->endpoint);
-	conn_set_options(channel->conn, &section->conn);
+	r = conn_set_options(channel->conn, &section->conn);
+	channel->in_part = r < 0;
+	if (r < 0)
+		log_error(section->name, "its new configuration is in force only in part: %s (a reload tries "
+			  "again)", strerror(-r));
 	persist(channel);
 	if ((change & (1u << CONFIG_ENDPOINTS)) || !channel->endpoints) {
 		channel->endpoints = endpoints_free(channel->endpoints, true);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/steps.h"
+
 enum { TIMERS_MAX = 16384, ROUNDS_MAX = 100000 };
 
 static struct {
@@ -14,6 +16,7 @@ static struct {
 	unsigned timers;
 	struct list soon;
 	bool ready;
+	struct steps steps;
 } loop = {.now_ms = 1000000, .wall_us = 1700000000u * UINT64_C(1000000)};
 
 static uint8_t read_scratch[LOOP_SCRATCH_BYTES], write_scratch[LOOP_SCRATCH_BYTES];
@@ -56,6 +59,7 @@ uint64_t loop_now_ms(void)
 
 uint64_t loop_wall_us(void)
 {
+	steps_note(&loop.steps, loop.wall_us, loop.now_ms * 1000);
 	return loop.wall_us;
 }
 
@@ -63,6 +67,12 @@ void loop_on_resume(void (*resumed)(void *owner, uint64_t slept_ms), void *owner
 {
 	(void)resumed;
 	(void)owner;
+}
+
+uint64_t loop_age_us(uint64_t stamp_us)
+{
+	steps_note(&loop.steps, loop.wall_us, loop.now_ms * 1000);
+	return steps_age(&loop.steps, stamp_us, loop.now_ms * 1000);
 }
 
 void fake_loop_step_wall(int64_t us)

@@ -199,7 +199,8 @@ class PyServer:
                 session.reading.set()
             if not politely:
                 for session in self.sessions:
-                    session.ws.transport.abort()
+                    if not session.closed.is_set():
+                        session.ws.transport.abort()
             self.server.close()
             await self.server.wait_closed()
         try:

@@ -129,7 +129,7 @@ def test_latest(shared, server):
         assert as_nobody(f"cat {path}/A").returncode != 0
 
 
-@pytest.mark.parametrize("key,value", [("file", "/tmp/never"), ("token-command", "touch %s"),
+@pytest.mark.parametrize("key,value", [("file", "/tmp/never"), ("token-command", "touch %s"), ("login", "touch %s"),
                                        ("on-message", "touch %s"), ("on-state", "touch %s")])
 def test_operators_do_not_become_the_daemon(shared, server, key, value):
     """Who may give orders on the control socket does not get the rights of the daemon's user by that."""

@@ -1,6 +1,7 @@
 /* outbox: in order, bounded, fair to those who wait, and exact about what did not get out. */
 #include "conn/outbox.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -371,6 +372,19 @@ static void check_many_losses(void)
 	outbox_free(outbox);
 }
 
+static uint64_t wall_us;
+
+static uint64_t age_us(uint64_t stamp_us)
+{
+	return wall_us > stamp_us ? wall_us - stamp_us : 0;
+}
+
+static struct outbox_loss expire_at(struct outbox *outbox, uint64_t now_us)
+{
+	wall_us = now_us;
+	return outbox_expire(outbox, age_us);
+}
+
 static void check_ttl(void)
 {
 	struct outbox *outbox = new_outbox(1000, 100); /* ms */
@@ -379,49 +393,123 @@ static void check_ttl(void)
 	struct writer writer;
 
 	init_writer(&writer, outbox, 900);
-	CHECK_EQ(outbox_next_expiry_us(outbox), 0);
+	CHECK_EQ(outbox_oldest_us(outbox), 0);
 	CHECK_EQ(put_at(outbox, "a", 1000000, NULL), OUTBOX_OK);
 	CHECK_EQ(put_at(outbox, "bb", 1050000, NULL), OUTBOX_OK);
 	CHECK_EQ(put_at(outbox, "ccc", 1100000, NULL), OUTBOX_OK);
 	write_all(&writer);
 	writer.sent = 0;
-	CHECK_EQ(outbox_next_expiry_us(outbox), 1100000);
-	lost = outbox_expire(outbox, 1099999);
+	CHECK_EQ(outbox_oldest_us(outbox), 1000000);
+	lost = expire_at(outbox, 1099999);
 	CHECK_EQ(lost.messages, 0);
-	lost = outbox_expire(outbox, 1160000);
+	lost = expire_at(outbox, 1160000);
 	CHECK_EQ(lost.messages, 2);
 	CHECK_EQ(lost.bytes, 3);
-	CHECK_EQ(outbox_next_expiry_us(outbox), 1200000);
+	CHECK_EQ(outbox_oldest_us(outbox), 1100000);
 	take(outbox, "ccc");
-	CHECK_EQ(outbox_next_expiry_us(outbox), 0); /* what is on its way does not expire */
-	lost = outbox_expire(outbox, 9000000);
+	CHECK_EQ(outbox_oldest_us(outbox), 0); /* what is on its way does not expire */
+	lost = expire_at(outbox, 9000000);
 	CHECK_EQ(lost.messages, 0);
 	lost = outbox_clear(outbox);
 	CHECK_EQ(lost.messages, 0);
 	outbox_rewind(outbox, 0);
-	CHECK_EQ(outbox_next_expiry_us(outbox), 1200000);
+	CHECK_EQ(outbox_oldest_us(outbox), 1100000);
 	lost = outbox_clear(outbox);
 	CHECK(lost.messages >= 1);
 	CHECK(outbox_empty(outbox));
-	CHECK_EQ(outbox_next_expiry_us(outbox), 0);
+	CHECK_EQ(outbox_oldest_us(outbox), 0);
 
 	/* what goes by age makes room */
 	writer.len = 1000;
 	put_at(outbox, "x", 1000000, NULL);
 	writer.called = 0;
 	write_all(&writer);
-	outbox_expire(outbox, 5000000);
+	expire_at(outbox, 5000000);
 	CHECK_EQ(writer.called, 1);
 	outbox_forget(&waiter);
 
 	outbox_set_options(outbox, &(struct outbox_options){.queue_bytes = 1000});
 	put_at(outbox, "y", 1000000, NULL);
-	CHECK_EQ(outbox_next_expiry_us(outbox), 0);
+	CHECK_EQ(outbox_oldest_us(outbox), 0);
+	outbox_free(outbox);
+}
+
+static struct outbox_stats stats_of(const struct outbox *outbox)
+{
+	struct outbox_stats stats;
+
+	outbox_get_stats(outbox, &stats);
+	return stats;
+}
+
+/* Behind messages that the link has, others grow too old: they go, those stay, and numbers are as before. */
+static void check_ttl_in_flight(void)
+{
+	struct outbox *outbox = new_outbox(1000, 100);
+	struct outbox_loss lost;
+
+	link_position = 0;
+	put_at(outbox, "1", 1000000, NULL);
+	put_at(outbox, "2", 1000000, NULL);
+	put_at(outbox, "3 old", 1010000, NULL);
+	put_at(outbox, "4 old", 1020000, NULL);
+	take(outbox, "1");
+	take(outbox, "2");
+	CHECK_EQ(outbox_oldest_us(outbox), 1010000);
+	put_at(outbox, "5", 1500000, NULL);
+	lost = expire_at(outbox, 1400000);
+	CHECK_EQ(lost.messages, 2);
+	CHECK_EQ(lost.bytes, 10);
+	CHECK_EQ(outbox_oldest_us(outbox), 1500000);
+	CHECK_EQ(stats_of(outbox).queued_messages, 3);
+	CHECK_EQ(stats_of(outbox).queued_bytes, 3);
+	CHECK_EQ(stats_of(outbox).released_number, 0);
+	CHECK_EQ(stats_of(outbox).given_number, 2);
+	CHECK_EQ(stats_of(outbox).passed_number, 4);
+	take(outbox, "5");
+	CHECK_EQ(stats_of(outbox).given_number, 5);
+	CHECK_EQ(outbox_written(outbox, 1 + HEAD).messages, 1);
+	CHECK_EQ(stats_of(outbox).released_number, 1);
+
+	outbox_rewind(outbox, 1 + HEAD);
+	CHECK_EQ(stats_of(outbox).queued_messages, 2);
+	take(outbox, "2");
+	take(outbox, "5");
+	CHECK_EQ(outbox_written(outbox, link_position).messages, 2);
+	CHECK_EQ(stats_of(outbox).released_number, 5);
+	CHECK(outbox_empty(outbox));
+	outbox_free(outbox);
+}
+
+/* On a link that is stuck for good, what goes by age leaves no memory behind. */
+static void check_ttl_leaves_nothing(void)
+{
+	struct outbox *outbox = new_outbox(100000, 100);
+	char text[4001];
+	uint64_t before, now = 1000000;
+
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = 0;
+	link_position = 0;
+	put_at(outbox, "stuck", now, NULL);
+	take(outbox, "stuck");
+	before = mallinfo2().uordblks + mallinfo2().hblkhd;
+	for (int i = 0; i < 2000; i++) {
+		CHECK_EQ(put_at(outbox, text, now, NULL), OUTBOX_OK);
+		now += 10000;
+		expire_at(outbox, now);
+	}
+	CHECK(mallinfo2().uordblks + mallinfo2().hblkhd < before + 1000000);
+	CHECK_EQ(outbox_written(outbox, link_position).messages, 1);
+	expire_at(outbox, now + 1000000);
+	CHECK(outbox_empty(outbox));
 	outbox_free(outbox);
 }
 
 int main(void)
 {
+	check_ttl_in_flight();
+	check_ttl_leaves_nothing();
 	check_order();
 	check_bound();
 	check_waiting();
