@@ -358,5 +358,4 @@ def test_h55_one_at_a_time(bench):
             case.wait_state("open")
     finally:
         server.stop()
-    if counts["most"] > 1:
-        pytest.xfail(f"{counts['most']} at once")
+    assert counts["most"] == 1
