@@ -20,6 +20,7 @@
 #include "codec/ini.h"
 #include "codec/utf8.h"
 #include "service/config.h"
+#include "service/conflicts.h"
 #include "service/options.h"
 
 enum { CONFIG_FILE_MAX = 16 << 20 }; /* bytes of one file */
@@ -190,7 +191,7 @@ int config_section_check(struct section *section, struct buf *faults)
 		return check.result;
 	if (!section->conn.url)
 		check_fault(&check, NULL, "url is missing");
-	options_check(section, check_fault, &check);
+	conflicts_find(section, check_fault, &check);
 	return check.result;
 }
 
@@ -257,7 +258,7 @@ static void reader_finish_section(struct reader *reader)
 		      section->name);
 	/* otherwise a value that was refused would be told a second time as one that is missing */
 	if (!reader->section_faulty)
-		options_check(section, reader_combination, reader);
+		conflicts_find(section, reader_combination, reader);
 	reader->section = NULL;
 }
 

@@ -57,9 +57,4 @@ void options_done(void *target, bool in_daemon);
 
 bool option_equal(const struct option *option, const void *a, const void *b);
 
-/* Do the values go together?  FAULT is called for what does not, with the row to blame. */
-void options_check(const struct section *section,
-		   void (*fault)(void *owner, const struct option *option, const char *problem),
-		   void *owner);
-
 #endif
