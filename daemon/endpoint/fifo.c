@@ -84,7 +84,9 @@ static struct held *open_file(struct conn *conn, enum framing framing)
 		r = fd < 0 ? -errno : held_open(&held, fd, &terms);
 		if (r != -EINVAL && r != -ESTALE)
 			break;
-		store_set_aside(store, HELD_FILE);
+		log_info(conn_name(conn), "in: the page is %s: what it held of a record that is not whole is "
+			 "dropped", r == -EINVAL ? "damaged" : "one for another configuration or version");
+		store_remove(store, HELD_FILE);
 	}
 	if (r < 0)
 		log_warning(conn_name(conn), "in: a record that is not whole yet would not outlive the "
@@ -307,7 +309,10 @@ struct fifo_out *fifo_out_free(struct fifo_out *fifo)
 	if (fifo->left)
 		event_free(fifo->left);
 	arrivals_forget(&fifo->arrival);
-	if (fifo->outlet) /* it may have read more than we have been told */
+	/* The reader may have read more than we have been told. */
+	if (fifo->outlet && fifo->kept.sluice && shelf_leaving(fifo->kept.shelf))
+		outlet_leave(fifo->outlet);
+	else if (fifo->outlet)
 		outlet_reader_left(fifo->outlet, pipe_bytes(fifo->fd));
 	fifo->outlet = outlet_free(fifo->outlet);
 	mark_release(&fifo->place);

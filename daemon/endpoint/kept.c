@@ -22,10 +22,13 @@ struct parts {
 	int fd, page, pipe;
 };
 
+/* The manager has a copy yet, and whoever is at the other end of a socket shall not wait for that. */
 static void close_one(int *fd)
 {
-	if (*fd >= 0)
+	if (*fd >= 0) {
+		shutdown(*fd, SHUT_RDWR);
 		close(*fd);
+	}
 	*fd = -1;
 }
 

@@ -963,9 +963,14 @@ void outlet_leave(struct outlet *outlet)
 {
 	struct held_place place = place_now(outlet);
 
-	place.after = outlet_behind(outlet);
-	if (is_stream(outlet) && !outlet->options.lasts)
+	if (outlet->options.one_by_one) {
+		if (outlet->in_record && outlet->done == parts_len(&outlet->parts) &&
+		    bytes_in_pipe(outlet) == 0)
+			record_done(outlet);
+	} else if (!outlet->options.lasts) {
+		place.after = outlet_behind(outlet);
 		sluice_commit(outlet->options.sluice, &place);
+	}
 }
 
 void outlet_miss(struct outlet *outlet, uint64_t messages)

@@ -100,7 +100,8 @@ bool outlet_return(struct outlet *outlet);
 /* Set `seeks` as the sluice's place says.  False: it says nothing that is of use now. */
 bool outlet_options_return(struct outlet_options *options, struct conn *conn);
 
-/* The daemon ends: the page tells the next one how many messages this reader will not get, unless they last. */
+/* The daemon ends: what has been read is done; of a stream, the page tells the next one how many messages its
+ * reader will not get, unless they last.  Only with a sluice. */
 void outlet_leave(struct outlet *outlet);
 void outlet_miss(struct outlet *outlet, uint64_t messages); /* so many it had missed before we came */
 

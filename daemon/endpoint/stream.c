@@ -272,8 +272,8 @@ static void take_kept(struct client *client, uint64_t number)
 		  (enum framing)stream->options->framing, true);
 }
 
-/* FD -1: the one that has come back as NUMBER, if it has. */
-static void add_client(struct stream *stream, int fd, uint64_t number)
+/* FD -1: the one that has come back as NUMBER, if it has.  False: it is not there. */
+static bool add_client(struct stream *stream, int fd, uint64_t number)
 {
 	struct client *client = calloc(1, sizeof(*client));
 	int r;
@@ -282,7 +282,7 @@ static void add_client(struct stream *stream, int fd, uint64_t number)
 		if (fd >= 0)
 			close(fd);
 		log_warning(conn_name(stream->conn), "sock: a client is turned away: %s", strerror(ENOMEM));
-		return;
+		return false;
 	}
 	client->stream = stream;
 	later_init(&client->leave, client_on_leave, client);
@@ -291,15 +291,16 @@ static void add_client(struct stream *stream, int fd, uint64_t number)
 	client->fd = fd >= 0 ? fd : client->kept.fd;
 	if (client->fd < 0) {
 		client_free(client);
-		return;
+		return false;
 	}
 	kept_put(&client->kept, client->fd);
 	r = start_client(client);
 	if (r == 0)
-		return;
+		return true;
 	log_warning(conn_name(stream->conn), "sock: process %d of user %d is turned away: %s",
 		    (int)client->peer.pid, (int)client->peer.uid, strerror(-r));
 	client_free(client);
+	return false;
 }
 
 /* No descriptors or memory left: those who wait in the backlog wait a second longer, and do not make the
@@ -353,7 +354,7 @@ static void return_clients(struct stream *stream)
 {
 	char prefix[PREFIX_MAX];
 	const char *found;
-	unsigned n = 0;
+	unsigned n = 0, back = 0;
 
 	stream_prefix(stream, "sock.", prefix);
 	while (n < RETURNING_MAX && (found = shelf_find(stream->shelf, prefix))) {
@@ -365,11 +366,11 @@ static void return_clients(struct stream *stream)
 			return; /* none of ours; fdstore_settle() closes it */
 		if (number >= stream->next_number)
 			stream->next_number = number + 1;
-		add_client(stream, -1, number);
+		back += add_client(stream, -1, number);
 		n++;
 	}
-	if (n > 0)
-		log_info(conn_name(stream->conn), "sock: %u clients of the daemon before this one go on", n);
+	if (back > 0)
+		log_info(conn_name(stream->conn), "sock: clients of the daemon before this one go on: %u", back);
 }
 
 static int listen_on(struct stream *stream, int dirfd)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -153,8 +154,10 @@ void fdstore_settle(struct fdstore *fdstore)
 			return;
 		log_warning(NULL, "what the daemon before this one has kept as '%s' is of no use now, and is "
 			    "closed", name);
-		while (n > 0)
-			close(fds[--n]);
+		while (n > 0) {
+			shutdown(fds[--n], SHUT_RDWR); /* the manager may have its copy a moment longer */
+			close(fds[n]);
+		}
 		fdstore_remove(&fdstore->shelf, name);
 		free(name);
 	}
