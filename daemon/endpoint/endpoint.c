@@ -55,7 +55,8 @@ static int make_out(struct endpoints *e)
 
 static int make_drain(struct endpoints *e)
 {
-	return drain_new(&e->drain, e->dirfd, e->arrivals, e->conn, e->options, &e->access);
+	return drain_new(&e->drain, e->dirfd, e->arrivals, e->shelf, e->conn, e->options,
+			 &e->access);
 }
 
 static int make_file(struct endpoints *e)

@@ -47,7 +47,7 @@ static bool is_expected_fifo(const struct stat *st, int fd, const struct stat *e
 	       mode == (kind == HELD_IN ? O_RDONLY : O_WRONLY);
 }
 
-/* EXPECTED NULL: a socket. */
+/* Of a drain, most have no name any more. */
 static int *place_for(struct parts *parts, int fd, const struct stat *expected, enum held_kind kind)
 {
 	struct stat st;
@@ -56,9 +56,13 @@ static int *place_for(struct parts *parts, int fd, const struct stat *expected, 
 		return NULL;
 	if (S_ISREG(st.st_mode))
 		return &parts->page;
-	if (expected ? S_ISFIFO(st.st_mode) && is_expected_fifo(&st, fd, expected, kind) : S_ISSOCK(st.st_mode))
+	if (kind == HELD_SOCK && S_ISSOCK(st.st_mode))
 		return &parts->fd;
-	return S_ISFIFO(st.st_mode) ? &parts->pipe : NULL;
+	if (!S_ISFIFO(st.st_mode))
+		return NULL;
+	if (kind == HELD_DRAIN && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
+		return &parts->fd;
+	return expected && is_expected_fifo(&st, fd, expected, kind) ? &parts->fd : &parts->pipe;
 }
 
 static void sort_out(struct parts *parts, const int *fds, size_t n, const struct stat *expected,
@@ -178,6 +182,15 @@ void kept_take(struct kept *kept, struct shelf *shelf, struct conn *conn, const 
 	close_parts(&parts);
 	if (r < 0 && n > 0) /* once more, with a fresh page */
 		kept_take(kept, shelf, conn, endpoint, dirfd, kind, framing, paged);
+}
+
+bool kept_number(const char *found, const char *prefix, uint64_t *ret)
+{
+	char canonical[24];
+
+	*ret = strtoull(found + strlen(prefix), NULL, 10);
+	snprintf(canonical, sizeof(canonical), "%" PRIu64, *ret);
+	return strcmp(canonical, found + strlen(prefix)) == 0 && *ret < UINT64_MAX;
 }
 
 void kept_put(struct kept *kept, int fd)

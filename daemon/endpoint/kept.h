@@ -24,9 +24,11 @@ struct kept {
 };
 
 /* What is kept of CONN's ENDPOINT ("in", "sock.3"), or nothing and a fresh page.  DIRFD: it is the FIFO of that
- * name there; -1: a socket.  PAGED false: the descriptor alone.  Without a shelf there is nothing. */
+ * name there; -1: a socket, or of a drain the FIFO that we write to.  PAGED false: the descriptor alone.  Without a shelf there is nothing. */
 void kept_take(struct kept *kept, struct shelf *shelf, struct conn *conn, const char *endpoint, int dirfd,
 	       enum held_kind kind, enum framing framing, bool paged);
+/* FOUND, a name on the shelf, is PREFIX and a number as we write it. */
+bool kept_number(const char *found, const char *prefix, uint64_t *ret);
 /* Now it is FD (which is not taken), if none has come back: put it on the shelf. */
 void kept_put(struct kept *kept, int fd);
 /* The owner goes.  Unless the daemon is leaving, it is on the shelf no longer. */

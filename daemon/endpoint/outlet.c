@@ -879,9 +879,12 @@ bool outlet_reader_left(struct outlet *outlet, size_t residue)
 	return true;
 }
 
-void outlet_begin(struct outlet *outlet, int fd, uint64_t until)
+void outlet_begin(struct outlet *outlet, int fd, struct sluice *sluice, uint64_t until)
 {
 	outlet->fd = fd;
+	outlet->options.sluice = sluice;
+	if (outlet->in_record && outlet->done == 0)
+		give(outlet); /* that of the reader before him */
 	event_assign(outlet->writable, loop_base(), fd, EV_WRITE | EV_ET, outlet_on_writable, outlet);
 	outlet->until = until;
 	outlet->started = outlet->finishing = true;
@@ -905,6 +908,9 @@ void outlet_take_back(struct outlet *outlet, size_t residue)
 		record_done(outlet);
 	else if (outlet->in_record) /* raw has no wholes */
 		outlet->done = outlet->options.framing == FRAMING_RAW ? taken : 0;
+	if (outlet->options.sluice && outlet->in_record)
+		sluice_withdraw(outlet->options.sluice, &outlet->before);
+	outlet->options.sluice = NULL;
 	outlet->fd = -1;
 }
 

@@ -75,10 +75,10 @@ void outlet_set_present(struct outlet *outlet, bool present);
 bool outlet_reader_left(struct outlet *outlet, size_t residue);
 
 /* For an owner whose readers come one behind the other, each with a descriptor of his own: write what
- * stands before message number UNTIL to FD, then call `ended` (error 0).  Only with `is_fifo`
- * and one_by_one or pages, and then `ended` means that all of it has been read. */
-void outlet_begin(struct outlet *outlet, int fd, uint64_t until);
-/* That reader has gone (or all was read): RESIDUE bytes were in his pipe, and nobody reads them any more.
+ * stands before message number UNTIL to FD, by way of SLUICE if there is one, then call `ended` (error 0).
+ * Only with `is_fifo` and one_by_one or pages, and then `ended` means that all of it has been read. */
+void outlet_begin(struct outlet *outlet, int fd, struct sluice *sluice, uint64_t until);
+/* That reader has gone (or all was read): RESIDUE bytes are in his pipe, and nobody reads them any more.
  * What he has not read wholly is for the next.  Silent until outlet_begin(). */
 void outlet_take_back(struct outlet *outlet, size_t residue);
 

@@ -358,11 +358,9 @@ static void return_clients(struct stream *stream)
 
 	stream_prefix(stream, "sock.", prefix);
 	while (n < RETURNING_MAX && (found = shelf_find(stream->shelf, prefix))) {
-		uint64_t number = strtoull(found + strlen(prefix), NULL, 10);
-		char canonical[PREFIX_MAX + 24];
+		uint64_t number;
 
-		snprintf(canonical, sizeof(canonical), "%s%" PRIu64, prefix, number);
-		if (strcmp(canonical, found) != 0 || number == UINT64_MAX)
+		if (!kept_number(found, prefix, &number))
 			return; /* none of ours; fdstore_settle() closes it */
 		if (number >= stream->next_number)
 			stream->next_number = number + 1;

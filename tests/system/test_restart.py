@@ -137,6 +137,41 @@ def test_out_keeps_its_reader(manager, daemon, server, how, persist):
 
 
 @both
+@pytest.mark.parametrize("taken", (0, 1, 7))
+def test_drain_goes_on(manager, daemon, server, how, taken):
+    """Who drains gets the rest of it from the next daemon, and then the end of file; who has opened `drain`
+    behind him gets his own."""
+    manager.start(config(server, ALL))
+    server.session().send(*[f"{i} " + "x" * (5000 if i % 10 == 3 else 30) for i in range(50)])
+    eventually(lambda: daemon.status("a")["received"]["messages"] == 50)
+    with daemon.open_out("a", "drain") as first, daemon.open_out("a", "drain") as second:
+        got = first.lines(taken)
+        eventually(lambda: not first.silent(0.01), what="the next one stands in the pipe")
+        HOW[how](manager)
+        got += first.rest().decode().splitlines()
+        assert numbers(got) == list(range(50))
+        assert second.rest() == b""
+    assert daemon.shell("cat a/drain").out == ""
+
+
+@both
+def test_drain_readers_that_leave_meanwhile(manager, daemon, server, how):
+    """One has gone in the middle of a record while no daemon ran: it is whole for the next."""
+    manager.start(config(server, ALL))
+    server.session().send(*[f"{i} " + "x" * 3000 for i in range(20)])
+    eventually(lambda: daemon.status("a")["received"]["messages"] == 20)
+    with daemon.open_out("a", "drain") as reader:
+        got = reader.lines(3)
+        eventually(lambda: not reader.silent(0.01), what="the next one stands in the pipe")
+        daemon.kill() if how == "kill" else daemon.stop()
+        manager.sync()
+        os.read(reader.fd, 100)
+    manager.start()
+    got += daemon.shell("cat a/drain").out.splitlines()
+    assert numbers(got) == list(range(20))
+
+
+@both
 @pytest.mark.parametrize("size", (100_000, 3_000_000))
 def test_a_long_record_half_written(manager, daemon, server, how, size):
     """A record of which a client has got a part is ended, though nothing was kept (persist = no)."""
@@ -215,7 +250,8 @@ def test_foreign_descriptors(manager, daemon, server, tmp_path):
     with manager.lock:
         names = [name for name, _ in manager.stored]
         manager.drop()
-        for name in names + ["a/sock.7", "a/sock.x", "a/sock.18446744073709551615", "nonsense", "a/"]:
+        for name in names + ["a/sock.7", "a/sock.x", "a/sock.18446744073709551615", "nonsense", "a/",
+                             "a/drain.3", "a/drain.x"]:
             manager.stored.append((name, os.open("/dev/null", os.O_RDWR)))
             (tmp_path / "file").write_bytes(os.urandom(20000))
             manager.stored.append((name, os.open(tmp_path / "file", os.O_RDWR)))
