@@ -137,8 +137,9 @@ static int run(const struct arguments *arguments, struct instance *instance,
 	       struct config *config)
 {
 	struct above above = {0};
-	struct fdstore *fdstore;
-	int r = fdstore_new(&fdstore);
+	struct fdstore *fdstore = NULL;
+	/* One that a client has started is no service, whatever stands in the environment. */
+	int r = arguments->on_demand ? 0 : fdstore_new(&fdstore);
 	struct service_options options = {
 		.config_file = arguments->config_file,
 		.runtime_fd = instance->runtime_fd,

@@ -299,6 +299,7 @@ static int control_exchange(struct control *control, const struct access *access
 	    0) {
 		r = -errno;
 		unlinkat(control->runtime_fd, CONTROL_NEXT_NAME, 0);
+		kept_put_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME, control->fd);
 		return r;
 	}
 	kept_put_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME, fd);

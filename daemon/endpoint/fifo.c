@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -64,9 +65,21 @@ static const struct intake_events intake_events = {
 	.refused = fifo_intake_refused,
 };
 
+/* The FIFO is made anew when the machine was started anew: the runtime directory is none of a disk. */
+static uint64_t life_of(int fd)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &st) < 0)
+		return 1;
+	if (!(st.stx_mask & STATX_BTIME))
+		st.stx_btime = (struct statx_timestamp){0};
+	return (st.stx_ino << 32 ^ (uint64_t)st.stx_btime.tv_sec << 30 ^ st.stx_btime.tv_nsec) | 1;
+}
+
 /* With `persist` what is read outlives the machine's restart as well; the store is gone through by name at
  * a start, and passes over this one. */
-static struct held *open_file(struct conn *conn, enum framing framing)
+static struct held *open_file(struct conn *conn, int fifo, enum framing framing)
 {
 	struct store *store = conn_store(conn);
 	struct held_terms terms = {
@@ -75,6 +88,7 @@ static struct held *open_file(struct conn *conn, enum framing framing)
 		.framing = framing,
 		.type = (enum msg_kind)conn_options(conn)->type,
 		.max_message = conn_options(conn)->ws.max_message_bytes,
+		.life = life_of(fifo),
 	};
 	struct held *held = NULL;
 	int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, fd, r;
@@ -100,11 +114,11 @@ static int start_in(struct fifo_in *fifo, int dirfd, struct shelf *shelf, enum f
 	int r;
 
 	kept_take(&fifo->kept, shelf, fifo->conn, "in", dirfd, HELD_IN, framing, !stored);
-	if (stored)
-		fifo->file = open_file(fifo->conn, framing);
 	fifo->fd = fifo->kept.fd >= 0 ? fifo->kept.fd : openat(dirfd, "in", O_RDONLY | OPEN_FLAGS);
 	if (fifo->fd < 0)
 		return -errno;
+	if (stored)
+		fifo->file = open_file(fifo->conn, fifo->fd, framing);
 	kept_put(&fifo->kept, fifo->fd);
 	r = intake_new(&fifo->intake, fifo->fd, fifo->conn, framing,
 		       (enum msg_kind)conn_options(fifo->conn)->type, &intake_events, fifo);

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sync.h"
+
 #define MAGIC UINT64_C(0x646c656865706977) /* "wipeheld" */
 
 enum {
@@ -32,6 +34,7 @@ struct head {
 	uint32_t kind, framing, type, unused;
 	uint64_t max_message, input_room, output_room;
 	char name[HELD_NAME_MAX + 1];
+	uint64_t life;       /* struct held_terms; 0: it was closed */
 	uint64_t input;      /* start: 31 bits, length: 31 bits, skipping: 1 bit */
 	uint64_t read_until; /* where a read that was begun would end; 0: none was */
 	uint64_t output;     /* which slot is in force, and MOVING_BIT */
@@ -132,6 +135,11 @@ static bool is_for(const struct head *head, const struct held_terms *terms)
 	       strncmp(head->name, terms->name, sizeof(head->name)) == 0;
 }
 
+static bool lives(const struct head *head, const struct held_terms *terms)
+{
+	return head->life == 0 || head->life == terms->life;
+}
+
 static size_t input_start(uint64_t word)
 {
 	return word >> 32 & INT32_MAX;
@@ -169,7 +177,7 @@ static int map_found(struct held *held, size_t bytes, const struct held_terms *t
 		return r;
 	if (held->head->magic != MAGIC)
 		return -EINVAL;
-	if (!is_for(held->head, terms))
+	if (!is_for(held->head, terms) || (!held->in_memory && !lives(held->head, terms)))
 		return -ESTALE;
 	if (bytes != HEAD_BYTES + held->head->input_room + held->head->output_room ||
 	    !is_sound(held->head))
@@ -219,6 +227,7 @@ int held_open(struct held **ret, int fd, const struct held_terms *terms)
 	held->input = (uint8_t *)held->head + HEAD_BYTES;
 	held->output = held->input + held->head->input_room;
 	look_for_read(held);
+	held->head->life = terms->life;
 	*ret = held;
 	return 0;
 }
@@ -234,9 +243,12 @@ struct held *held_free(struct held *held)
 {
 	if (!held)
 		return NULL;
+	if (held->output && !held->in_memory)
+		held->head->life = 0;
 	if (held->head)
 		munmap(held->head, held->bytes);
-	close(held->fd);
+	if (!held->output || held->in_memory || sync_take(held->fd) < 0)
+		close(held->fd);
 	free(held);
 	return NULL;
 }

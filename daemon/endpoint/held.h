@@ -34,6 +34,9 @@ struct held_terms {
 	enum framing framing;
 	enum msg_kind type;
 	size_t max_message;
+	/* Of a file on a disk: whatever is another after the machine's restart, because then nobody knows how
+	 * much of a page that nobody has closed was on the disk: it is not taken (-ESTALE). */
+	uint64_t life;
 };
 
 /* How far the outlet has got. */

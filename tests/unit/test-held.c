@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/sync.h"
 #include "check.h"
 #include "endpoint/held.h"
 #include "endpoint/sluice.h"
@@ -313,6 +314,29 @@ static void test_stream(void)
 	held_free(held);
 }
 
+/* Killed while the pipe was being filled: it has been, or it has not. */
+static void test_stream_while_filling(bool filled)
+{
+	struct held *held = fresh(HELD_SOCK);
+	struct sluice *sluice;
+	int ends[2];
+
+	CHECK_EQ(sluice_new(&sluice, held, -1), 0);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+	put(sluice, "one\n", 1);
+	held_moving(held);
+	if (filled)
+		CHECK_EQ(write(sluice_pipe(sluice), "one\n", 4), 4);
+	sluice = resume(sluice, &held, HELD_SOCK);
+	put(sluice, "two\n", 2);
+	CHECK_EQ(sluice_flush(sluice, ends[0]), 1);
+	check_read(ends[1], "one\ntwo\n");
+	close(ends[0]);
+	close(ends[1]);
+	sluice_free(sluice);
+	held_free(held);
+}
+
 static void be_sender(struct held *held, int pipe, int fd)
 {
 	struct sluice *sluice;
@@ -328,7 +352,7 @@ static void be_sender(struct held *held, int pipe, int fd)
 			usleep(100);
 		if (seq == NUMBERS)
 			_exit(0);
-		while (n < 300 && seq + n < NUMBERS && (n < 1 || (seq + n) % 97))
+		while (n < 300 && seq + n < NUMBERS && (n < 1 || (seq + n) % 17))
 			numbers[n] = (uint32_t)(seq + n), n++;
 		place = at(seq += n);
 		if (sluice_put(sluice, &(struct iovec){numbers, 4 * n}, 1) < 0)
@@ -417,6 +441,36 @@ static void test_one_by_one(void)
 
 /* --- pages that are not right --------------------------------------------------------------- */
 
+/* A file on a disk, of a machine that went down under the daemon. */
+static void test_another_life(void)
+{
+	struct held_terms t = terms(HELD_IN);
+	int fd = scratch_file(), ends[2], again = dup(fd), after = dup(fd);
+	struct held *held, *other;
+	const uint8_t *data;
+
+	if (fcntl(fd, F_GET_SEALS) >= 0) { /* no disk, and all goes down together */
+		close(fd);
+		close(again);
+		close(after);
+		return;
+	}
+	t.life = 1;
+	CHECK_EQ(held_open(&held, fd, &t), 0);
+	CHECK_EQ(pipe2(ends, O_NONBLOCK), 0);
+	CHECK_EQ(write(ends[1], "half", 4), 4);
+	CHECK_EQ(held_read(held, ends[0], &data), 4);
+	t.life = 2;
+	CHECK_EQ(held_open(&other, again, &t), -ESTALE);
+	held_free(held); /* properly */
+	CHECK_EQ(held_open(&other, after, &t), 0);
+	check_input(other, "half");
+	held_free(other);
+	close(ends[0]);
+	close(ends[1]);
+	sync_stop();
+}
+
 static int copy_of(const struct held *held, int *ret_fd)
 {
 	int fd = memfd_create("copy", MFD_CLOEXEC);
@@ -486,9 +540,12 @@ int main(void)
 	test_input_survives_kills(false);
 	test_input_survives_kills(true);
 	test_stream();
+	test_stream_while_filling(true);
+	test_stream_while_filling(false);
 	test_output_survives_kills(false);
 	test_output_survives_kills(true);
 	test_one_by_one();
 	test_bad_pages();
+	test_another_life();
 	return 0;
 }
