@@ -1,5 +1,6 @@
-/* held - see held.h.  The file: a head of 4096 bytes, room for input, room for output.  Room is address
- * space; memory is used up to where bytes have stood, and a memfd gives it back when much of it did. */
+/* held - see held.h.  The file: a head of 4096 bytes, room for input, room for output.  Room is
+ * address space; memory is used up to where bytes have stood, and a memfd gives it back when much
+ * of it did. */
 #include "endpoint/held.h"
 
 #include <errno.h>
@@ -59,11 +60,12 @@ static uint64_t round_up(uint64_t bytes)
 	return (bytes + HEAD_BYTES - 1) / HEAD_BYTES * HEAD_BYTES;
 }
 
-/* A record in progress is shorter than six times a message and some (frame.c); it must fit beside a copy of
- * itself, because that is how it is moved to the front. */
+/* A record in progress is shorter than six times a message and some (frame.c); it must fit beside a
+ * copy of itself, because that is how it is moved to the front. */
 static uint64_t input_room(const struct held_terms *terms)
 {
-	uint64_t record = (uint64_t)terms->max_message * (terms->framing == FRAMING_JSON ? 6 : 2) + 4096;
+	uint64_t record =
+		(uint64_t)terms->max_message * (terms->framing == FRAMING_JSON ? 6 : 2) + 4096;
 
 	return terms->kind == HELD_OUT || terms->kind == HELD_DRAIN
 		       ? 0
@@ -72,8 +74,9 @@ static uint64_t input_room(const struct held_terms *terms)
 
 static uint64_t output_room(const struct held_terms *terms)
 {
-	return terms->kind == HELD_IN ? 0
-				      : round_up((uint64_t)terms->max_message * 6 + 4096 + BATCH_ROOM);
+	return terms->kind == HELD_IN
+		       ? 0
+		       : round_up((uint64_t)terms->max_message * 6 + 4096 + BATCH_ROOM);
 }
 
 static int map(struct held *held, size_t bytes)
@@ -155,7 +158,8 @@ static uint64_t input_word(size_t start, size_t len, bool skipping)
 	return (uint64_t)start << 32 | (uint64_t)len << 1 | skipping;
 }
 
-/* Every number in it is looked at before it is used: whoever had the file may have written to it. */
+/* Every number in it is looked at before it is used: whoever had the file may have written to it.
+ */
 static bool is_sound(const struct head *head)
 {
 	const struct held_place *place = &head->slot[head->output & SLOT_BIT];
@@ -285,8 +289,8 @@ static void store_input(struct held *held, size_t start, size_t len, bool skippi
 	__atomic_store_n(&held->head->input, input_word(start, len, skipping), __ATOMIC_RELEASE);
 }
 
-/* Room for N bytes behind what is there, which goes to the front when there is much ahead of it: a copy
- * that does not touch the original, and then it is the one that counts. */
+/* Room for N bytes behind what is there, which goes to the front when there is much ahead of it: a
+ * copy that does not touch the original, and then it is the one that counts. */
 static int make_room(struct held *held, size_t n)
 {
 	uint64_t word = held->head->input;
@@ -400,5 +404,6 @@ uint8_t *held_output(struct held *held, size_t offset, size_t len)
 
 void held_trim_output(struct held *held)
 {
-	trim(held, HEAD_BYTES + held->head->input_room, &held->output_used, held->head->output_room);
+	trim(held, HEAD_BYTES + held->head->input_room, &held->output_used,
+	     held->head->output_room);
 }

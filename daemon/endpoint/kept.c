@@ -22,7 +22,8 @@ struct parts {
 	int fd, page, pipe;
 };
 
-/* The manager has a copy yet, and whoever is at the other end of a socket shall not wait for that. */
+/* The manager has a copy yet, and whoever is at the other end of a socket shall not wait for that.
+ */
 static void close_one(int *fd)
 {
 	if (*fd >= 0) {
@@ -39,7 +40,8 @@ static void close_parts(struct parts *parts)
 	close_one(&parts->pipe);
 }
 
-static bool is_expected_fifo(const struct stat *st, int fd, const struct stat *expected, enum held_kind kind)
+static bool is_expected_fifo(const struct stat *st, int fd, const struct stat *expected,
+			     enum held_kind kind)
 {
 	int mode = fcntl(fd, F_GETFL) & O_ACCMODE;
 
@@ -104,9 +106,10 @@ static void forget_page(struct kept *kept)
 	kept->returned = false;
 }
 
-/* A page that came back and is not right makes what came with it worthless, too: nobody knows what its
- * stream is in the middle of. */
-static int assemble(struct kept *kept, struct parts *parts, const struct held_terms *terms, bool paged)
+/* A page that came back and is not right makes what came with it worthless, too: nobody knows what
+ * its stream is in the middle of. */
+static int assemble(struct kept *kept, struct parts *parts, const struct held_terms *terms,
+		    bool paged)
 {
 	bool back = parts->fd >= 0;
 	int r;
@@ -148,8 +151,8 @@ static const char *why_not(int r)
 	}
 }
 
-void kept_take(struct kept *kept, struct shelf *shelf, struct conn *conn, const char *endpoint, int dirfd,
-	       enum held_kind kind, enum framing framing, bool paged)
+void kept_take(struct kept *kept, struct shelf *shelf, struct conn *conn, const char *endpoint,
+	       int dirfd, enum held_kind kind, enum framing framing, bool paged)
 {
 	struct parts parts = {-1, -1, -1};
 	struct held_terms terms;
@@ -175,7 +178,8 @@ void kept_take(struct kept *kept, struct shelf *shelf, struct conn *conn, const 
 		kept->fd = parts.fd;
 		parts.fd = -1;
 	} else if (n > 0) {
-		log_warning(conn_name(conn), "%s: what the daemon before this one has kept is of no use: %s",
+		log_warning(conn_name(conn),
+			    "%s: what the daemon before this one has kept is of no use: %s",
 			    endpoint, r < 0 ? why_not(r) : "it is not what stands under that name");
 		shelf_remove(shelf, kept->name);
 	}
@@ -217,13 +221,15 @@ void kept_done(struct kept *kept)
 
 /* --- a socket that listens ------------------------------------------------------------------ */
 
-static bool listener_name(char name[HELD_NAME_MAX + 1], const char *prefix, int dirfd, const char *path)
+static bool listener_name(char name[HELD_NAME_MAX + 1], const char *prefix, int dirfd,
+			  const char *path)
 {
 	struct stat st;
 
 	if (fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISSOCK(st.st_mode))
 		return false;
-	return snprintf(name, HELD_NAME_MAX + 1, "%s@%" PRIu64, prefix, (uint64_t)st.st_ino) <= HELD_NAME_MAX;
+	return snprintf(name, HELD_NAME_MAX + 1, "%s@%" PRIu64, prefix, (uint64_t)st.st_ino) <=
+	       HELD_NAME_MAX;
 }
 
 static bool listens(int fd)
@@ -249,7 +255,8 @@ int kept_take_listener(struct shelf *shelf, const char *prefix, int dirfd, const
 {
 	char stored[HELD_NAME_MAX + 1];
 	int fds[SHELF_FDS_MAX], fd;
-	size_t found = listener_name(stored, prefix, dirfd, name) ? shelf_take(shelf, stored, fds) : 0;
+	size_t found =
+		listener_name(stored, prefix, dirfd, name) ? shelf_take(shelf, stored, fds) : 0;
 
 	if (found == 0)
 		return -1;

@@ -1,8 +1,10 @@
-/* shelf - where descriptors are put so that they outlive the daemon: with the service manager, which hands
- * them to the next one.  endpoint/ knows only these functions; service/fdstore.c is behind them.
+/* shelf - where descriptors are put so that they outlive the daemon: with the service manager,
+ * which hands them to the next one.  endpoint/ knows only these functions; service/fdstore.c is
+ * behind them.
  *
- * An entry has a name and one to SHELF_FDS_MAX descriptors, of which the manager has copies.  Their order is
- * lost on the way: who takes them tells them apart by fstat().  A NULL shelf is fine: nothing outlives. */
+ * An entry has a name and one to SHELF_FDS_MAX descriptors, of which the manager has copies.  Their
+ * order is lost on the way: who takes them tells them apart by fstat().  A NULL shelf is fine:
+ * nothing outlives. */
 #ifndef ENDPOINT_SHELF_H
 #define ENDPOINT_SHELF_H
 
@@ -38,14 +40,15 @@ static inline void shelf_remove(struct shelf *shelf, const char *name)
 		shelf->remove(shelf, name);
 }
 
-/* What the daemon before us has put there: the caller's from now on, close-on-exec and non-blocking, and
- * still on the shelf.  0: nothing. */
+/* What the daemon before us has put there: the caller's from now on, close-on-exec and
+ * non-blocking, and still on the shelf.  0: nothing. */
 static inline size_t shelf_take(struct shelf *shelf, const char *name, int fds[SHELF_FDS_MAX])
 {
 	return shelf ? shelf->take(shelf, name, fds) : 0;
 }
 
-/* The name of one that has not been taken and begins so (good until the next call); NULL: there is none. */
+/* The name of one that has not been taken and begins so (good until the next call); NULL: there is
+ * none. */
 static inline const char *shelf_find(const struct shelf *shelf, const char *prefix)
 {
 	return shelf ? shelf->find(shelf, prefix) : NULL;

@@ -1,9 +1,10 @@
 /* sluice - see sluice.h.
  *
- * The order: the page says that its bytes go out (commit, give); it says that the pipe is about to be
- * filled (held_moving); the pipe is filled, which a pipe that was empty takes as a whole; the page says how
- * much that was; and only then is anything spliced.  So a pipe that is found empty while it was about to
- * be filled has not been filled, and one that is not empty has been, but not spliced from. */
+ * The order: the page says that its bytes go out (commit, give); it says that the pipe is about to
+ * be filled (held_moving); the pipe is filled, which a pipe that was empty takes as a whole; the
+ * page says how much that was; and only then is anything spliced.  So a pipe that is found empty
+ * while it was about to be filled has not been filled, and one that is not empty has been, but not
+ * spliced from. */
 #include "endpoint/sluice.h"
 
 #include <errno.h>
@@ -227,7 +228,8 @@ void sluice_withdraw(struct sluice *sluice, const struct held_place *place)
 	held_trim_output(sluice->held);
 }
 
-int sluice_give(struct sluice *sluice, const struct iovec *iov, int n, const struct held_place *place)
+int sluice_give(struct sluice *sluice, const struct iovec *iov, int n,
+		const struct held_place *place)
 {
 	int r;
 

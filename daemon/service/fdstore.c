@@ -1,5 +1,5 @@
-/* fdstore - see fdstore.h.  Names come back in any order, and one name with several descriptors as several
- * entries; nothing is known of them but what their owners find out. */
+/* fdstore - see fdstore.h.  Names come back in any order, and one name with several descriptors as
+ * several entries; nothing is known of them but what their owners find out. */
 #include "service/fdstore.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ struct fdstore {
 	struct stored {
 		char *name; /* NULL: taken */
 		int fd;
-	} *stored;
+	} * stored;
 	size_t n;
 };
 
@@ -152,10 +152,14 @@ void fdstore_settle(struct fdstore *fdstore)
 
 		if (n == 0)
 			return;
-		log_warning(NULL, "what the daemon before this one has kept as '%s' is of no use now, and is "
-			    "closed", name);
+		log_warning(
+			NULL,
+			"what the daemon before this one has kept as '%s' is of no use now, and is "
+			"closed",
+			name);
 		while (n > 0) {
-			shutdown(fds[--n], SHUT_RDWR); /* the manager may have its copy a moment longer */
+			shutdown(fds[--n],
+				 SHUT_RDWR); /* the manager may have its copy a moment longer */
 			close(fds[n]);
 		}
 		fdstore_remove(&fdstore->shelf, name);
