@@ -299,7 +299,8 @@ static int control_exchange(struct control *control, const struct access *access
 	    0) {
 		r = -errno;
 		unlinkat(control->runtime_fd, CONTROL_NEXT_NAME, 0);
-		kept_put_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME, control->fd);
+		kept_put_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME,
+				  control->fd);
 		return r;
 	}
 	kept_put_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME, fd);
@@ -314,7 +315,8 @@ static int control_kept(const struct control *control, const struct access *acce
 
 	if (!control->shelf || access_grants(access, ACCESS_SOCKET, &grants, &n) < 0)
 		return -1;
-	return kept_take_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME, grants, n);
+	return kept_take_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME,
+				  grants, n);
 }
 
 static int control_first_listen(struct control *control, const struct access *access)
@@ -324,7 +326,8 @@ static int control_first_listen(struct control *control, const struct access *ac
 	if (fd < 0) {
 		r = control_listen(control, CONTROL_NAME, access, &fd);
 		if (r == 0)
-			kept_put_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME, fd);
+			kept_put_listener(control->shelf, CONTROL_NAME, control->runtime_fd,
+					  CONTROL_NAME, fd);
 	}
 	if (r < 0)
 		return r;
@@ -402,7 +405,8 @@ struct control *control_free(struct control *control)
 	if (control->acceptable)
 		event_free(control->acceptable);
 	if (control->bound && !shelf_leaving(control->shelf)) {
-		kept_remove_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME);
+		kept_remove_listener(control->shelf, CONTROL_NAME, control->runtime_fd,
+				     CONTROL_NAME);
 		unlinkat(control->runtime_fd, CONTROL_NAME, 0);
 	}
 	if (control->fd >= 0)

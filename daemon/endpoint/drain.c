@@ -59,7 +59,7 @@ struct orphan {
 struct drain {
 	int dirfd;
 	struct arrivals *arrivals;
-	struct shelf *shelf;  /* NULL also where what is under way is not kept */
+	struct shelf *shelf; /* NULL also where what is under way is not kept */
 	enum framing framing;
 	uint64_t next_number; /* of a batch */
 	struct conn *conn;
@@ -69,7 +69,8 @@ struct drain {
 	struct list waiting;
 	unsigned n_waiting;
 	struct batch *served;
-	struct batch *returned; /* in the sluice of which the outlet is, though it is not served yet; or NULL */
+	struct batch *returned; /* in the sluice of which the outlet is, though it is not served
+				   yet; or NULL */
 	struct event *left; /* the last reader of served->fd has */
 	struct outlet *outlet;
 	struct mark_holder place; /* of its readers, across restarts */
@@ -167,7 +168,8 @@ static void take_kept(struct drain *drain, struct batch *batch, uint64_t number)
 
 	batch->number = number;
 	snprintf(name, sizeof(name), "%s.%" PRIu64, DOOR_NAME, number);
-	kept_take(&batch->kept, drain->shelf, drain->conn, name, -1, HELD_DRAIN, drain->framing, true);
+	kept_take(&batch->kept, drain->shelf, drain->conn, name, -1, HELD_DRAIN, drain->framing,
+		  true);
 }
 
 static int batch_new(struct batch **ret, struct drain *drain, const char *name)
@@ -289,7 +291,8 @@ static bool serve(struct drain *drain, struct batch *batch)
 		return false;
 	}
 	drain->served = batch;
-	outlet_begin(drain->outlet, batch->fd, batch->kept.sluice, spool_next_seq(conn_spool(drain->conn)));
+	outlet_begin(drain->outlet, batch->fd, batch->kept.sluice,
+		     spool_next_seq(conn_spool(drain->conn)));
 	return true;
 }
 
@@ -318,7 +321,8 @@ static int make_door(struct drain *drain)
 	return r < 0 || drain->door ? r : batch_new(&drain->door, drain, DOOR_NAME);
 }
 
-/* The one that stands under the name is the door, and the others wait, in the order in which they came. */
+/* The one that stands under the name is the door, and the others wait, in the order in which they
+ * came. */
 static void place_batch(struct drain *drain, struct batch *batch)
 {
 	struct batch *other;
@@ -330,7 +334,7 @@ static void place_batch(struct drain *drain, struct batch *batch)
 		drain->door = batch;
 		return;
 	}
-	list_for_each(other, &drain->waiting, link)
+	list_for_each (other, &drain->waiting, link)
 		if (other->number > batch->number)
 			break;
 	list_append(&other->link, &batch->link); /* ahead of it, or at the end of all */
@@ -415,7 +419,8 @@ static int start(struct drain *drain, const struct endpoint_options *options)
 }
 
 int drain_new(struct drain **ret, int dirfd, struct arrivals *arrivals, struct shelf *shelf,
-	      struct conn *conn, const struct endpoint_options *options, const struct access *access)
+	      struct conn *conn, const struct endpoint_options *options,
+	      const struct access *access)
 {
 	struct drain *drain = calloc(1, sizeof(*drain));
 	int r;

@@ -144,7 +144,8 @@ static int make_all(struct endpoints *e, const char **ret_path)
 }
 
 int endpoints_new(struct endpoints **ret, int runtime_fd, struct arrivals *arrivals,
-		  struct shelf *shelf, struct conn *conn, const struct endpoint_options *options, const char **ret_path)
+		  struct shelf *shelf, struct conn *conn, const struct endpoint_options *options,
+		  const char **ret_path)
 {
 	struct endpoints *e = calloc(1, sizeof(*e));
 	const char *problem;

@@ -65,7 +65,8 @@ static const struct intake_events intake_events = {
 	.refused = fifo_intake_refused,
 };
 
-/* The FIFO is made anew when the machine was started anew: the runtime directory is none of a disk. */
+/* The FIFO is made anew when the machine was started anew: the runtime directory is none of a disk.
+ */
 static uint64_t life_of(int fd)
 {
 	struct statx st;
@@ -77,8 +78,8 @@ static uint64_t life_of(int fd)
 	return (st.stx_ino << 32 ^ (uint64_t)st.stx_btime.tv_sec << 30 ^ st.stx_btime.tv_nsec) | 1;
 }
 
-/* With `persist` what is read outlives the machine's restart as well; the store is gone through by name at
- * a start, and passes over this one. */
+/* With `persist` what is read outlives the machine's restart as well; the store is gone through by
+ * name at a start, and passes over this one. */
 static struct held *open_file(struct conn *conn, int fifo, enum framing framing)
 {
 	struct store *store = conn_store(conn);
@@ -98,13 +99,17 @@ static struct held *open_file(struct conn *conn, int fifo, enum framing framing)
 		r = fd < 0 ? -errno : held_open(&held, fd, &terms);
 		if (r != -EINVAL && r != -ESTALE)
 			break;
-		log_info(conn_name(conn), "in: the page is %s: what it held of a record that is not whole is "
-			 "dropped", r == -EINVAL ? "damaged" : "one for another configuration or version");
+		log_info(conn_name(conn),
+			 "in: the page is %s: what it held of a record that is not whole is "
+			 "dropped",
+			 r == -EINVAL ? "damaged" : "one for another configuration or version");
 		store_remove(store, HELD_FILE);
 	}
 	if (r < 0)
-		log_warning(conn_name(conn), "in: a record that is not whole yet would not outlive the "
-			    "daemon: %s", strerror(-r));
+		log_warning(conn_name(conn),
+			    "in: a record that is not whole yet would not outlive the "
+			    "daemon: %s",
+			    strerror(-r));
 	return held;
 }
 
@@ -236,8 +241,8 @@ static void fifo_outlet_ended(void *owner, int error)
 
 static const struct outlet_events outlet_events = {.ended = fifo_outlet_ended};
 
-/* What the daemon before this one has left in the pipe.  Bytes of which its page knows nothing are those of a
- * record that was to be taken back. */
+/* What the daemon before this one has left in the pipe.  Bytes of which its page knows nothing are
+ * those of a record that was to be taken back. */
 static void take_up(struct fifo_out *fifo)
 {
 	size_t bytes = pipe_bytes(fifo->fd);
@@ -291,7 +296,8 @@ static int start_out(struct fifo_out *fifo, struct arrivals *arrivals, struct co
 }
 
 int fifo_out_new(struct fifo_out **ret, int dirfd, struct arrivals *arrivals, struct shelf *shelf,
-		 struct conn *conn, const struct endpoint_options *options, const struct access *access)
+		 struct conn *conn, const struct endpoint_options *options,
+		 const struct access *access)
 {
 	struct fifo_out *fifo;
 	int r = make_fifo(dirfd, "out", access, ACCESS_OUTPUT);
@@ -302,7 +308,8 @@ int fifo_out_new(struct fifo_out **ret, int dirfd, struct arrivals *arrivals, st
 	if (!fifo)
 		return -ENOMEM;
 	fifo->one_by_one = !options->batch;
-	kept_take(&fifo->kept, shelf, conn, "out", dirfd, HELD_OUT, (enum framing)options->framing, true);
+	kept_take(&fifo->kept, shelf, conn, "out", dirfd, HELD_OUT, (enum framing)options->framing,
+		  true);
 	fifo->fd = r = fifo->kept.fd >= 0 ? fifo->kept.fd : pipe_hold(dirfd, "out");
 	if (r >= 0) {
 		kept_put(&fifo->kept, fifo->fd);

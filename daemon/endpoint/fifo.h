@@ -22,7 +22,8 @@ void fifo_in_drain(struct fifo_in *fifo); /* take what is there now */
 void fifo_in_freeze(struct fifo_in *fifo); /* the rest is for the next daemon */
 
 int fifo_out_new(struct fifo_out **ret, int dirfd, struct arrivals *arrivals, struct shelf *shelf,
-		 struct conn *conn, const struct endpoint_options *options, const struct access *access);
+		 struct conn *conn, const struct endpoint_options *options,
+		 const struct access *access);
 struct fifo_out *fifo_out_free(struct fifo_out *fifo);
 struct outlet *fifo_out_outlet(const struct fifo_out *fifo);
 

@@ -173,7 +173,8 @@ static bool is_empty_fifo(const struct intake *intake, size_t n)
 /* What is in the page already has its way through the decoder, and comes to no harm. */
 static void leave_page(struct intake *intake)
 {
-	log_warning(conn_name(intake->conn), "no space: what is read and not queued yet would not outlive "
+	log_warning(conn_name(intake->conn),
+		    "no space: what is read and not queued yet would not outlive "
 		    "the daemon");
 	held_settle(intake->page, 0, false);
 	intake->page = NULL;

@@ -51,7 +51,8 @@ struct outlet {
 	struct buf encoded;
 	size_t done; /* bytes of it that are out */
 	bool counts; /* it is a message */
-	struct held_place before; /* one by one through a sluice: where the cursor stood ahead of it */
+	struct held_place
+		before; /* one by one through a sluice: where the cursor stood ahead of it */
 
 	/* Records that stand in the page, if not 0; the cursor is still ahead of them. */
 	size_t page_bytes;
@@ -189,8 +190,8 @@ static void record_done(struct outlet *outlet)
 		end(outlet, 0);
 }
 
-/* As writev(2), but into the page that outlives us, which takes all of it or is full for good; or one by
- * one, where the page has the record already. */
+/* As writev(2), but into the page that outlives us, which takes all of it or is full for good; or
+ * one by one, where the page has the record already. */
 static ssize_t write_held(struct outlet *outlet, const struct iovec *iov, int n)
 {
 	ssize_t bytes = 0;
@@ -563,7 +564,8 @@ static size_t bytes_in_pipe(const struct outlet *outlet)
 	return ioctl(outlet->fd, FIONREAD, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
 }
 
-/* The record in progress goes by way of the page, if there is one; one too long for that goes alone. */
+/* The record in progress goes by way of the page, if there is one; one too long for that goes
+ * alone. */
 static void give(struct outlet *outlet)
 {
 	struct held_place place = outlet->before;
@@ -933,7 +935,8 @@ bool outlet_options_return(struct outlet_options *options, struct conn *conn)
 	bool past = (place.flags & HELD_GIVEN) && sluice_moved(options->sluice) > 0;
 	uint64_t seq = past ? place.after : place.seq;
 
-	if (!options->lasts || !(place.flags & HELD_LASTS) || seq > spool_next_seq(conn_spool(conn)))
+	if (!options->lasts || !(place.flags & HELD_LASTS) ||
+	    seq > spool_next_seq(conn_spool(conn)))
 		return false;
 	options->seeks = true;
 	options->seek = SEEK_SEQ;
@@ -955,8 +958,8 @@ bool outlet_return(struct outlet *outlet)
 		sluice_withdraw(sluice, &place);
 		return false;
 	}
-	outlet->parts = (struct frame_parts){.body = buf_head(&outlet->encoded),
-					     .body_len = place.total};
+	outlet->parts =
+		(struct frame_parts){.body = buf_head(&outlet->encoded), .body_len = place.total};
 	outlet->in_record = true;
 	outlet->counts = place.flags & HELD_COUNTS;
 	outlet->done = sluice_moved(sluice);

@@ -188,8 +188,8 @@ static bool allows(const struct client *client, bool write)
 	return access_allows(client->stream->access, client->peer.uid, groups, n, write);
 }
 
-/* One that has come back goes on where it was, if there are messages of that time; else it gets what
- * comes from now on. */
+/* One that has come back goes on where it was, if there are messages of that time; else it gets
+ * what comes from now on. */
 static void go_on(const struct client *client, struct outlet_options *options)
 {
 	const struct held_place place = sluice_place(options->sluice);
@@ -198,7 +198,8 @@ static void go_on(const struct client *client, struct outlet_options *options)
 		return;
 	if (place.flags & HELD_LASTS || place.after == 0)
 		return;
-	log_warning(conn_name(client->stream->conn), "sock: process %d misses %" PRIu64 " messages that had "
+	log_warning(conn_name(client->stream->conn),
+		    "sock: process %d misses %" PRIu64 " messages that had "
 		    "not been written to it when the daemon ended (persist = yes keeps such)",
 		    (int)client->peer.pid, place.after);
 }
@@ -210,7 +211,8 @@ static int make_outlet(struct client *client, struct outlet_options *options)
 
 	if (kept->returned)
 		go_on(client, options);
-	r = outlet_new(&client->outlet, client->fd, client->stream->conn, options, &outlet_events, client);
+	r = outlet_new(&client->outlet, client->fd, client->stream->conn, options, &outlet_events,
+		       client);
 	if (r == 0 && kept->returned && !options->seeks)
 		outlet_miss(client->outlet, sluice_place(kept->sluice).after);
 	return r;
@@ -368,7 +370,8 @@ static void return_clients(struct stream *stream)
 		n++;
 	}
 	if (back > 0)
-		log_info(conn_name(stream->conn), "sock: clients of the daemon before this one go on: %u", back);
+		log_info(conn_name(stream->conn),
+			 "sock: clients of the daemon before this one go on: %u", back);
 }
 
 static int listen_on(struct stream *stream, int dirfd)
@@ -448,7 +451,7 @@ void stream_freeze(struct stream *stream)
 
 	event_del(stream->listener);
 	timer_cancel(&stream->back_off);
-	list_for_each(client, &stream->clients, link)
+	list_for_each (client, &stream->clients, link)
 		if (client->intake)
 			intake_freeze(client->intake);
 }

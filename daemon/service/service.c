@@ -236,7 +236,8 @@ static int make_endpoints(struct channel *channel)
 	if (!channel->with_endpoints)
 		return 0;
 	r = endpoints_new(&channel->endpoints, service->options.runtime_fd, service->arrivals,
-			  service->options.shelf, channel->conn, &channel->section->endpoint, &path);
+			  service->options.shelf, channel->conn, &channel->section->endpoint,
+			  &path);
 	if (r < 0)
 		log_error(channel->section->name, "cannot make %s/%s/%s: %s (a reload tries again)",
 			  service->options.runtime_dir, channel->section->name, path,
@@ -596,7 +597,8 @@ struct service *service_free(struct service *service)
 	return NULL;
 }
 
-/* What is in `in` is sent yet, if it can be; else, or if it is more, the next daemon finds it there. */
+/* What is in `in` is sent yet, if it can be; else, or if it is more, the next daemon finds it
+ * there. */
 static void take_last_input(struct channel *channel)
 {
 	bool goes_out = conn_state(channel->conn) == CONN_OPEN || conn_store(channel->conn);
