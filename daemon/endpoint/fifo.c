@@ -165,6 +165,14 @@ static void tell_untaken(const struct fifo_in *fifo)
 	struct pollfd writers = {.fd = fifo->fd, .events = POLLIN};
 	bool kept = poll(&writers, 1, 0) >= 0 && !(writers.revents & POLLHUP);
 
+	if (fifo->file)
+		unsent = 0; /* the page has them */
+	if (shelf_leaving(fifo->kept.shelf)) {
+		if (unsent + unread > 0)
+			log_info(conn_name(fifo->conn), "in: %zu bytes are not taken yet: the next daemon "
+				 "has them, if this is a restart", unsent + unread);
+		return;
+	}
 	if (unsent > 0)
 		log_warning(conn_name(fifo->conn), "in: %zu bytes were read, but not sent (the queue was full, or "
 			    "a record had no end), and are lost", unsent);
