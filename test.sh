@@ -3,7 +3,8 @@
 #
 #   --asan      build with AddressSanitizer and UBSan (in build-asan/), and run everything so
 #   --valgrind  the daemon of the system tests runs under valgrind (slow)
-#   --systemd   check the unit files as well (systemd-analyze)
+#   --systemd   check the unit files as well (systemd-analyze), and boot a Debian with the service in
+#               it (tests/systemd/run says what that needs)
 #   --unit      only the unit tests and lints, without the system tests
 #
 # Needs Debian 12 and root (or sudo without a password) to install what is missing; elsewhere it says
@@ -56,6 +57,7 @@ heading() { printf '\n== %s\n' "$*"; }
 
 .ci/install test || true
 [ -z "${VALGRIND-}" ] || .ci/install valgrind || true
+[ $units = no ] || .ci/install systemd || true
 
 heading "build ($build/)"
 [ -f $build/build.ninja ] || meson setup $build "${options[@]}" >"$scratch/log" 2>&1 || {
@@ -114,6 +116,13 @@ if [ $units = yes ]; then
 		verify_units "$scratch/root"; then
 		echo "fine"
 		count 1 0 0
+	else
+		count 0 1 0
+	fi
+	heading "the service under systemd, in a container"
+	tests/systemd/run "$build" </dev/null 2>&1 | tee "$scratch/log"
+	if [[ $(tail -n 1 "$scratch/log") =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)?$ ]]; then
+		count "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[4]:-0}"
 	else
 		count 0 1 0
 	fi

@@ -12,6 +12,7 @@
 #include "control/control.h"
 #include "net/tls.h"
 #include "service/config.h"
+#include "service/fdstore.h"
 #include "service/instance.h"
 #include "service/presets.h"
 #include "service/service.h"
@@ -136,26 +137,36 @@ static int run(const struct arguments *arguments, struct instance *instance,
 	       struct config *config)
 {
 	struct above above = {0};
+	struct fdstore *fdstore = NULL;
+	/* One that a client has started is no service, whatever stands in the environment. */
+	int r = arguments->on_demand ? 0 : fdstore_new(&fdstore);
 	struct service_options options = {
 		.config_file = arguments->config_file,
 		.runtime_fd = instance->runtime_fd,
 		.runtime_dir = instance->runtime_dir,
+		.shelf = fdstore_shelf(fdstore),
 		.instance = instance,
 		.on_demand = arguments->on_demand,
 		.reloaded = main_service_reloaded,
 		.owner = &above,
 	};
-	int r = service_new(&above.service, &options, config);
 
+	if (r < 0)
+		config_free(config);
+	else
+		r = service_new(&above.service, &options, config);
 	if (r == 0)
-		r = control_new(&above.control, above.service, instance->runtime_fd,
+		r = control_new(&above.control, above.service, instance->runtime_fd, options.shelf,
 				service_daemon_options(above.service)->access);
-	if (r == 0)
+	if (r == 0) {
+		fdstore_settle(fdstore);
 		r = loop_run();
+	}
 	if (r < 0)
 		log_error(NULL, "cannot run in %s: %s", instance->runtime_dir, strerror(-r));
 	above.control = control_free(above.control);
 	above.service = service_free(above.service);
+	fdstore_free(fdstore);
 	sync_stop(); /* ... when all is on the disk */
 	return r < 0 ? EXIT_FAILED : EXIT_OK;
 }

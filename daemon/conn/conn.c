@@ -856,6 +856,11 @@ void conn_forget(struct conn *conn)
 	durable_forget(&conn->durable);
 }
 
+struct store *conn_store(const struct conn *conn)
+{
+	return conn->options->persist && conn->durable.on ? conn->durable.store : NULL;
+}
+
 const char *conn_persist_problem(const struct conn *conn)
 {
 	return conn->options->persist ? durable_problem(&conn->durable) : NULL;

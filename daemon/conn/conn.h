@@ -89,6 +89,7 @@ void conn_set_runner(struct conn *conn, const struct opening_runner *runner);
 void conn_persist(struct conn *conn, int state_fd);
 void conn_forget(struct conn *conn); /* remove what is there when the conn is freed */
 const char *conn_persist_problem(const struct conn *conn); /* NULL: there is none */
+struct store *conn_store(const struct conn *conn);         /* where it is kept; NULL: nowhere */
 
 /* Live options take effect now; the others with the next attempt.  (The service reconnects when
  * those differ that need it.) */

@@ -31,6 +31,7 @@
 #include "control/request.h"
 #include "control/verbs.h"
 #include "endpoint/access.h"
+#include "endpoint/kept.h"
 
 #define CONTROL_NAME "control"
 #define CONTROL_NEXT_NAME ".control.next" /* while access changes */
@@ -43,6 +44,7 @@ enum {
 
 struct control {
 	struct service *service;
+	struct shelf *shelf; /* where the socket outlives us, or NULL */
 	int runtime_fd; /* our own */
 	int fd;
 	struct event *acceptable;
@@ -292,19 +294,41 @@ static int control_exchange(struct control *control, const struct access *access
 
 	if (r < 0)
 		return r;
+	kept_remove_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME);
 	if (renameat(control->runtime_fd, CONTROL_NEXT_NAME, control->runtime_fd, CONTROL_NAME) <
 	    0) {
 		r = -errno;
 		unlinkat(control->runtime_fd, CONTROL_NEXT_NAME, 0);
+		kept_put_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME,
+				  control->fd);
 		return r;
 	}
+	kept_put_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME, fd);
 	return control_use(control, take_fd(&fd));
+}
+
+/* The one of the daemon before us, or -1.  Whoever has come meanwhile waits there. */
+static int control_kept(const struct control *control, const struct access *access)
+{
+	cleanup_free struct file_grant *grants = NULL;
+	size_t n = 0;
+
+	if (!control->shelf || access_grants(access, ACCESS_SOCKET, &grants, &n) < 0)
+		return -1;
+	return kept_take_listener(control->shelf, CONTROL_NAME, control->runtime_fd, CONTROL_NAME,
+				  grants, n);
 }
 
 static int control_first_listen(struct control *control, const struct access *access)
 {
-	int fd, r = control_listen(control, CONTROL_NAME, access, &fd);
+	int fd = control_kept(control, access), r = 0;
 
+	if (fd < 0) {
+		r = control_listen(control, CONTROL_NAME, access, &fd);
+		if (r == 0)
+			kept_put_listener(control->shelf, CONTROL_NAME, control->runtime_fd,
+					  CONTROL_NAME, fd);
+	}
 	if (r < 0)
 		return r;
 	control->bound = true;
@@ -341,7 +365,8 @@ int control_set_access(struct control *control, char *const *list)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-int control_new(struct control **ret, struct service *service, int runtime_fd, char *const *access)
+int control_new(struct control **ret, struct service *service, int runtime_fd, struct shelf *shelf,
+		char *const *access)
 {
 	struct control *control = calloc(1, sizeof(*control));
 	int r;
@@ -349,6 +374,7 @@ int control_new(struct control **ret, struct service *service, int runtime_fd, c
 	if (!control)
 		return -ENOMEM;
 	control->service = service;
+	control->shelf = shelf;
 	control->fd = -1;
 	list_init(&control->clients);
 	control->runtime_fd = fcntl(runtime_fd, F_DUPFD_CLOEXEC, 0);
@@ -378,8 +404,11 @@ struct control *control_free(struct control *control)
 	timer_done(&control->rest);
 	if (control->acceptable)
 		event_free(control->acceptable);
-	if (control->bound)
+	if (control->bound && !shelf_leaving(control->shelf)) {
+		kept_remove_listener(control->shelf, CONTROL_NAME, control->runtime_fd,
+				     CONTROL_NAME);
 		unlinkat(control->runtime_fd, CONTROL_NAME, 0);
+	}
 	if (control->fd >= 0)
 		close(control->fd);
 	if (control->runtime_fd >= 0)

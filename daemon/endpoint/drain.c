@@ -11,9 +11,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -22,6 +24,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "endpoint/arrivals.h"
+#include "endpoint/kept.h"
 #include "endpoint/outlet.h"
 #include "endpoint/pipe.h"
 
@@ -31,6 +34,7 @@
 enum {
 	BATCHES_MAX = 64, /* that wait; others share the door's batch until there is room */
 	ORPHANS_MAX = 64,
+	RETURNING_MAX = 2 * BATCHES_MAX,
 	RETRY_MS = 1000,
 };
 
@@ -41,6 +45,8 @@ enum { RESCUES = sizeof(rescue_ms) / sizeof(*rescue_ms) };
 struct batch { /* the door, or somebody's */
 	struct list link;
 	int fd; /* write-only */
+	uint64_t number; /* as it is called on the shelf, and in their order */
+	struct kept kept;
 	struct arrival arrival;
 };
 
@@ -53,6 +59,9 @@ struct orphan {
 struct drain {
 	int dirfd;
 	struct arrivals *arrivals;
+	struct shelf *shelf; /* NULL also where what is under way is not kept */
+	enum framing framing;
+	uint64_t next_number; /* of a batch */
 	struct conn *conn;
 	struct file_grant *grants;
 	size_t n_grants;
@@ -60,6 +69,8 @@ struct drain {
 	struct list waiting;
 	unsigned n_waiting;
 	struct batch *served;
+	struct batch *returned; /* in the sluice of which the outlet is, though it is not served
+				   yet; or NULL */
 	struct event *left; /* the last reader of served->fd has */
 	struct outlet *outlet;
 	struct mark_holder place; /* of its readers, across restarts */
@@ -135,6 +146,7 @@ static struct batch *batch_free(struct batch *batch)
 		return NULL;
 	list_remove(&batch->link);
 	arrivals_forget(&batch->arrival);
+	kept_done(&batch->kept);
 	if (batch->fd >= 0)
 		close(batch->fd);
 	free(batch);
@@ -149,6 +161,16 @@ static void end_of_file(struct drain *drain, struct batch *batch)
 }
 
 static void drain_look(void *owner);
+
+static void take_kept(struct drain *drain, struct batch *batch, uint64_t number)
+{
+	char name[32];
+
+	batch->number = number;
+	snprintf(name, sizeof(name), "%s.%" PRIu64, DOOR_NAME, number);
+	kept_take(&batch->kept, drain->shelf, drain->conn, name, -1, HELD_DRAIN, drain->framing,
+		  true);
+}
 
 static int batch_new(struct batch **ret, struct drain *drain, const char *name)
 {
@@ -166,6 +188,8 @@ static int batch_new(struct batch **ret, struct drain *drain, const char *name)
 		return r;
 	}
 	fcntl(batch->fd, F_SETPIPE_SZ, PIPE_ONE_PAGE);
+	take_kept(drain, batch, drain->next_number++);
+	kept_put(&batch->kept, batch->fd);
 	*ret = batch;
 	return 0;
 }
@@ -224,7 +248,8 @@ static void stop_serving(struct drain *drain)
 {
 	event_free(drain->left);
 	drain->left = NULL;
-	outlet_take_back(drain->outlet, pipe_take_back(drain->served->fd));
+	outlet_take_back(drain->outlet, pipe_bytes(drain->served->fd));
+	pipe_take_back(drain->served->fd);
 	end_of_file(drain, drain->served);
 	drain->served = NULL;
 }
@@ -266,7 +291,8 @@ static bool serve(struct drain *drain, struct batch *batch)
 		return false;
 	}
 	drain->served = batch;
-	outlet_begin(drain->outlet, batch->fd, spool_next_seq(conn_spool(drain->conn)));
+	outlet_begin(drain->outlet, batch->fd, batch->kept.sluice,
+		     spool_next_seq(conn_spool(drain->conn)));
 	return true;
 }
 
@@ -277,12 +303,88 @@ static void serve_next(struct drain *drain)
 
 		list_remove(&batch->link);
 		drain->n_waiting--;
-		if (!pipe_has_reader(batch->fd) || !serve(drain, batch))
+		if (!pipe_has_reader(batch->fd) || !serve(drain, batch)) {
+			if (batch == drain->returned)
+				outlet_take_back(drain->outlet, pipe_bytes(batch->fd));
 			end_of_file(drain, batch);
+		}
+		drain->returned = NULL;
 	}
 }
 
 /* --- life ----------------------------------------------------------------------------------- */
+
+static int make_door(struct drain *drain)
+{
+	int r = file_make_fifo(drain->dirfd, DOOR_NAME, drain->grants, drain->n_grants);
+
+	return r < 0 || drain->door ? r : batch_new(&drain->door, drain, DOOR_NAME);
+}
+
+/* The one that stands under the name is the door, and the others wait, in the order in which they
+ * came. */
+static void place_batch(struct drain *drain, struct batch *batch)
+{
+	struct batch *other;
+	struct stat door, st;
+
+	if (!drain->door && fstatat(drain->dirfd, DOOR_NAME, &door, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    fstat(batch->fd, &st) == 0 && st.st_ino == door.st_ino && st.st_dev == door.st_dev &&
+	    arrivals_watch(drain->arrivals, &batch->arrival, batch->fd, drain_look, drain) == 0) {
+		drain->door = batch;
+		return;
+	}
+	list_for_each (other, &drain->waiting, link)
+		if (other->number > batch->number)
+			break;
+	list_append(&other->link, &batch->link); /* ahead of it, or at the end of all */
+	drain->n_waiting++;
+}
+
+/* False: there is no (further) one. */
+static bool return_batch(struct drain *drain, const char *prefix)
+{
+	const char *found = shelf_find(drain->shelf, prefix);
+	struct batch *batch;
+	uint64_t number;
+
+	if (!found || !kept_number(found, prefix, &number))
+		return false;
+	batch = calloc(1, sizeof(*batch));
+	if (!batch)
+		return false;
+	list_init(&batch->link);
+	take_kept(drain, batch, number);
+	batch->fd = batch->kept.fd;
+	if (number >= drain->next_number)
+		drain->next_number = number + 1;
+	if (batch->fd < 0) {
+		batch_free(batch);
+		return true;
+	}
+	place_batch(drain, batch);
+	return true;
+}
+
+static void return_batches(struct drain *drain)
+{
+	char prefix[HELD_NAME_MAX + 1];
+
+	snprintf(prefix, sizeof(prefix), "%s/%s.", conn_name(drain->conn), DOOR_NAME);
+	for (int i = 0; i < RETURNING_MAX && return_batch(drain, prefix); i++)
+		;
+}
+
+/* The first of those who waited was being served, perhaps. */
+static struct sluice *first_sluice(struct drain *drain)
+{
+	struct batch *first = list_empty(&drain->waiting)
+				      ? NULL
+				      : list_first(&drain->waiting, struct batch, link);
+
+	drain->returned = first && first->kept.returned ? first : NULL;
+	return drain->returned ? first->kept.sluice : NULL;
+}
 
 static int start(struct drain *drain, const struct endpoint_options *options)
 {
@@ -293,6 +395,7 @@ static int start(struct drain *drain, const struct endpoint_options *options)
 		.is_fifo = true,
 		.one_by_one = true,
 		.pages = options->batch,
+		.lasts = conn_store(drain->conn) != NULL,
 	};
 	int r;
 
@@ -305,16 +408,19 @@ static int start(struct drain *drain, const struct endpoint_options *options)
 	if (r < 0)
 		return r;
 	outlet_options_resume(&outlet_options, &drain->place);
+	return_batches(drain);
+	outlet_options.sluice = first_sluice(drain);
+	if (outlet_options.sluice)
+		outlet_options_return(&outlet_options, drain->conn);
 	r = outlet_new(&drain->outlet, -1, drain->conn, &outlet_options, &outlet_events, drain);
-	if (r == 0)
-		r = file_make_fifo(drain->dirfd, DOOR_NAME, drain->grants, drain->n_grants);
-	if (r == 0)
-		r = batch_new(&drain->door, drain, DOOR_NAME);
-	return r;
+	if (r == 0 && outlet_options.sluice)
+		outlet_return(drain->outlet);
+	return r < 0 ? r : make_door(drain);
 }
 
-int drain_new(struct drain **ret, int dirfd, struct arrivals *arrivals, struct conn *conn,
-	      const struct endpoint_options *options, const struct access *access)
+int drain_new(struct drain **ret, int dirfd, struct arrivals *arrivals, struct shelf *shelf,
+	      struct conn *conn, const struct endpoint_options *options,
+	      const struct access *access)
 {
 	struct drain *drain = calloc(1, sizeof(*drain));
 	int r;
@@ -323,6 +429,9 @@ int drain_new(struct drain **ret, int dirfd, struct arrivals *arrivals, struct c
 		return -ENOMEM;
 	drain->dirfd = dirfd;
 	drain->arrivals = arrivals;
+	/* A page of records, or a part of one, is not what a page of ours can tell of. */
+	drain->shelf = options->batch || options->framing == FRAMING_RAW ? NULL : shelf;
+	drain->framing = (enum framing)options->framing;
 	drain->conn = conn;
 	list_init(&drain->waiting);
 	r = access_grants(access, ACCESS_OUTPUT, &drain->grants, &drain->n_grants);
@@ -332,20 +441,41 @@ int drain_new(struct drain **ret, int dirfd, struct arrivals *arrivals, struct c
 		drain_free(drain);
 		return r;
 	}
+	serve_next(drain);
 	drain_look(drain); /* somebody may have slept in open() since the daemon before us */
 	*ret = drain;
 	return 0;
 }
 
 /* Whose turn had not come finds an end of file at once; what he would have got is kept. */
-struct drain *drain_free(struct drain *drain)
+static void end_all(struct drain *drain)
 {
-	if (!drain)
-		return NULL;
 	if (drain->served)
 		stop_serving(drain);
 	while (!list_empty(&drain->waiting))
 		end_of_file(drain, list_first(&drain->waiting, struct batch, link));
+}
+
+/* All go on waiting, for the next daemon. */
+static void leave_all(struct drain *drain)
+{
+	if (drain->left)
+		event_free(drain->left);
+	if (drain->served)
+		outlet_leave(drain->outlet);
+	drain->served = batch_free(drain->served);
+	while (!list_empty(&drain->waiting))
+		batch_free(list_first(&drain->waiting, struct batch, link));
+}
+
+struct drain *drain_free(struct drain *drain)
+{
+	if (!drain)
+		return NULL;
+	if (shelf_leaving(drain->shelf))
+		leave_all(drain);
+	else
+		end_all(drain);
 	drain->door = batch_free(drain->door);
 	while (drain->orphans > 0) {
 		pipe_release_opener(drain->orphan[0].fd);

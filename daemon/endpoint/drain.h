@@ -12,9 +12,11 @@
 struct arrivals;
 struct drain;
 struct outlet;
+struct shelf;
 
-int drain_new(struct drain **ret, int dirfd, struct arrivals *arrivals, struct conn *conn,
-	      const struct endpoint_options *options, const struct access *access);
+int drain_new(struct drain **ret, int dirfd, struct arrivals *arrivals, struct shelf *shelf,
+	      struct conn *conn, const struct endpoint_options *options,
+	      const struct access *access);
 struct drain *drain_free(struct drain *drain);
 const struct outlet *drain_outlet(const struct drain *drain);
 

@@ -28,6 +28,7 @@ const char *const endpoint_names[ENDPOINT_KINDS + 1] = {
 struct endpoints {
 	int runtime_fd, dirfd;
 	struct arrivals *arrivals;
+	struct shelf *shelf;
 	struct conn *conn;
 	const struct endpoint_options *options;
 	struct access access;
@@ -43,17 +44,19 @@ struct endpoints {
 
 static int make_in(struct endpoints *e)
 {
-	return fifo_in_new(&e->in, e->dirfd, e->conn, e->options, &e->access);
+	return fifo_in_new(&e->in, e->dirfd, e->shelf, e->conn, e->options, &e->access);
 }
 
 static int make_out(struct endpoints *e)
 {
-	return fifo_out_new(&e->out, e->dirfd, e->arrivals, e->conn, e->options, &e->access);
+	return fifo_out_new(&e->out, e->dirfd, e->arrivals, e->shelf, e->conn, e->options,
+			    &e->access);
 }
 
 static int make_drain(struct endpoints *e)
 {
-	return drain_new(&e->drain, e->dirfd, e->arrivals, e->conn, e->options, &e->access);
+	return drain_new(&e->drain, e->dirfd, e->arrivals, e->shelf, e->conn, e->options,
+			 &e->access);
 }
 
 static int make_file(struct endpoints *e)
@@ -63,7 +66,7 @@ static int make_file(struct endpoints *e)
 
 static int make_sock(struct endpoints *e)
 {
-	return stream_new(&e->stream, e->dirfd, e->conn, e->options, &e->access);
+	return stream_new(&e->stream, e->dirfd, e->shelf, e->conn, e->options, &e->access);
 }
 
 static int make_last(struct endpoints *e)
@@ -141,7 +144,8 @@ static int make_all(struct endpoints *e, const char **ret_path)
 }
 
 int endpoints_new(struct endpoints **ret, int runtime_fd, struct arrivals *arrivals,
-		  struct conn *conn, const struct endpoint_options *options, const char **ret_path)
+		  struct shelf *shelf, struct conn *conn, const struct endpoint_options *options,
+		  const char **ret_path)
 {
 	struct endpoints *e = calloc(1, sizeof(*e));
 	const char *problem;
@@ -153,6 +157,7 @@ int endpoints_new(struct endpoints **ret, int runtime_fd, struct arrivals *arriv
 	e->runtime_fd = runtime_fd;
 	e->dirfd = -1;
 	e->arrivals = arrivals;
+	e->shelf = shelf;
 	e->conn = conn;
 	e->options = options;
 	r = access_parse(&e->access, options->access, &problem);
@@ -218,6 +223,14 @@ void endpoints_drain_in(struct endpoints *e)
 {
 	if (e->in)
 		fifo_in_drain(e->in);
+}
+
+void endpoints_freeze(struct endpoints *e)
+{
+	if (e->in)
+		fifo_in_freeze(e->in);
+	if (e->stream)
+		stream_freeze(e->stream);
 }
 
 static int describe_fifo(const char *name, const struct outlet *outlet, struct buf *out)

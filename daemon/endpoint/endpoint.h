@@ -15,6 +15,7 @@
 struct arrivals;
 struct buf;
 struct endpoints;
+struct shelf;
 
 enum endpoint_kind {
 	ENDPOINT_IN,
@@ -40,10 +41,12 @@ struct endpoint_options {
 	char **access; /* "user:NAME[:read|:write]", "group:NAME..." */
 };
 
-/* Makes the directory and everything in it.  OPTIONS are borrowed.  On failure *ret_path names what could
- * not be made; FIFOs that stood there already stay. */
+/* Makes the directory and everything in it.  OPTIONS are borrowed.  SHELF: where descriptors
+ * outlive the daemon, or NULL.  On failure *ret_path names what could not be made; FIFOs that stood
+ * there already stay. */
 int endpoints_new(struct endpoints **ret, int runtime_fd, struct arrivals *arrivals,
-		  struct conn *conn, const struct endpoint_options *options, const char **ret_path);
+		  struct shelf *shelf, struct conn *conn, const struct endpoint_options *options,
+		  const char **ret_path);
 /* KEEP: leave FIFOs in place, because people may be waiting in open() on them (the daemon ends and
  * may come back); otherwise the directory is removed. */
 struct endpoints *endpoints_free(struct endpoints *endpoints, bool keep);
@@ -55,6 +58,8 @@ void endpoints_reopen(struct endpoints *endpoints);
 
 /* Read what is in `in` now to its end (the daemon is stopping). */
 void endpoints_drain_in(struct endpoints *endpoints);
+/* From now on whatever local programs write is for the next daemon. */
+void endpoints_freeze(struct endpoints *endpoints);
 
 /* For status: append JSON objects {"kind":..,"name":..,"pid":..,"behind_messages":..,"missed":..},
  * separated by commas, one for each reader. */

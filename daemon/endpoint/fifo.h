@@ -13,14 +13,17 @@ struct arrivals;
 struct fifo_in;
 struct fifo_out;
 struct outlet;
+struct shelf;
 
-int fifo_in_new(struct fifo_in **ret, int dirfd, struct conn *conn,
+int fifo_in_new(struct fifo_in **ret, int dirfd, struct shelf *shelf, struct conn *conn,
 		const struct endpoint_options *options, const struct access *access);
 struct fifo_in *fifo_in_free(struct fifo_in *fifo);
 void fifo_in_drain(struct fifo_in *fifo); /* take what is there now */
+void fifo_in_freeze(struct fifo_in *fifo); /* the rest is for the next daemon */
 
-int fifo_out_new(struct fifo_out **ret, int dirfd, struct arrivals *arrivals, struct conn *conn,
-		 const struct endpoint_options *options, const struct access *access);
+int fifo_out_new(struct fifo_out **ret, int dirfd, struct arrivals *arrivals, struct shelf *shelf,
+		 struct conn *conn, const struct endpoint_options *options,
+		 const struct access *access);
 struct fifo_out *fifo_out_free(struct fifo_out *fifo);
 struct outlet *fifo_out_outlet(const struct fifo_out *fifo);
 

@@ -9,7 +9,9 @@
 
 #include <event2/event.h>
 
+#include "base/log.h"
 #include "base/loop.h"
+#include "endpoint/held.h"
 
 enum { READS_PER_TURN = 4 }; /* of LOOP_SCRATCH_BYTES each: then others have their turn */
 
@@ -22,16 +24,28 @@ struct intake {
 	struct calls_terms terms;
 	struct intake_sink sink; /* .take NULL: the connection's queue */
 	struct decoder decoder;
+	struct held *page; /* where input stays until it is sent, or NULL */
 	struct buf held; /* the message that found the queue full */
 	uint8_t held_kind;
 	bool holding; /* and therefore not reading */
 	bool ended;   /* end of stream was seen, and is still to be told */
 	bool broken;
 	bool is_fifo;
+	bool frozen;
 	struct intake_stats stats;
 	const struct intake_events *events;
 	void *owner;
 };
+
+/* All that the decoder has not got any more has been queued, or refused. */
+static void settle(const struct intake *intake)
+{
+	const struct decoder *decoder = &intake->decoder;
+
+	if (intake->page)
+		held_settle(intake->page, buf_len(&decoder->pending) + decoder->input_len,
+			    decoder->skipping);
+}
 
 static void refuse(struct intake *intake, const char *problem, bool broken)
 {
@@ -94,17 +108,20 @@ static void take_outcome(struct intake *intake, int outcome, const struct msg *m
 			 const char *problem)
 {
 	if (outcome == DECODER_MSG) {
-		if (!send_message(intake, msg))
+		if (send_message(intake, msg))
+			settle(intake);
+		else
 			hold(intake, msg);
 		return;
 	}
 	if (outcome < 0) {
 		lose_input(intake);
-		return;
+	} else {
+		conn_count_rejected(intake->conn);
+		intake->broken = outcome == DECODER_BROKEN;
+		refuse(intake, problem, intake->broken);
 	}
-	conn_count_rejected(intake->conn);
-	intake->broken = outcome == DECODER_BROKEN;
-	refuse(intake, problem, intake->broken);
+	settle(intake);
 }
 
 /* All records that the decoder has.  False: the queue is full. */
@@ -114,10 +131,12 @@ static bool deliver(struct intake *intake)
 	struct msg msg;
 	int outcome;
 
-	while (!intake->holding && !intake->broken &&
+	while (!intake->holding && !intake->broken && !intake->frozen &&
 	       (outcome = decoder_next(&intake->decoder, &msg, &problem)) != DECODER_MORE)
 		take_outcome(intake, outcome, &msg, problem);
-	return !intake->holding;
+	if (!intake->holding && intake->decoder.skipping)
+		settle(intake); /* passed over without an outcome */
+	return !intake->holding && !intake->frozen;
 }
 
 /* The writer has gone.  His last record may have no end; then comes the news of his going.  The next
@@ -146,31 +165,58 @@ static void finish(struct intake *intake)
  * that may have come with this very edge, and it matters when a record is still without its end. */
 static bool is_empty_fifo(const struct intake *intake, size_t n)
 {
-	return intake->is_fifo && n < LOOP_SCRATCH_BYTES && !decoder_unfinished(&intake->decoder);
+	size_t most = intake->page ? HELD_READ_MAX : LOOP_SCRATCH_BYTES;
+
+	return intake->is_fifo && n < most && !decoder_unfinished(&intake->decoder);
+}
+
+/* What is in the page already has its way through the decoder, and comes to no harm. */
+static void leave_page(struct intake *intake)
+{
+	log_warning(conn_name(intake->conn),
+		    "no space: what is read and not queued yet would not outlive "
+		    "the daemon");
+	held_settle(intake->page, 0, false);
+	intake->page = NULL;
+}
+
+/* As read(2), but -errno. */
+static ssize_t read_some(struct intake *intake, const uint8_t **ret)
+{
+	ssize_t n = intake->page ? held_read(intake->page, intake->fd, ret) : -ENOSPC;
+
+	if (n != -ENOSPC)
+		return n;
+	if (intake->page)
+		leave_page(intake);
+	*ret = loop_read_scratch();
+	do {
+		n = read(intake->fd, loop_read_scratch(), LOOP_SCRATCH_BYTES);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
 }
 
 /* -errno of a dead socket means the same as its end.  Returns whether to go on reading. */
 static bool read_once(struct intake *intake)
 {
-	uint8_t *scratch = loop_read_scratch();
+	const uint8_t *data;
 	bool more;
-	ssize_t n;
+	ssize_t n = read_some(intake, &data);
 
-	do {
-		n = read(intake->fd, scratch, LOOP_SCRATCH_BYTES);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
+	if (n == -EAGAIN)
 		return false;
 	if (n <= 0) {
 		finish(intake);
 		return false;
 	}
-	if (intake->broken)
+	if (intake->broken) {
+		settle(intake);
 		return true; /* passed over, or the writer would be stuck for ever */
-	decoder_feed(&intake->decoder, scratch, (size_t)n);
+	}
+	decoder_feed(&intake->decoder, data, (size_t)n);
 	more = deliver(intake);
-	if (intake->sink.take)
-		explicit_bzero(scratch, (size_t)n);
+	if (intake->sink.take) /* it has no page */
+		explicit_bzero(loop_read_scratch(), (size_t)n);
 	return more && !is_empty_fifo(intake, (size_t)n);
 }
 
@@ -188,7 +234,9 @@ static void intake_on_readable(evutil_socket_t fd, short what, void *owner)
 
 	(void)fd;
 	(void)what;
-	if (!intake->holding)
+	if (intake->holding || (intake->decoder.input_len > 0 && !deliver(intake)))
+		return;
+	if (!intake->frozen)
 		intake_read(intake);
 }
 
@@ -204,6 +252,7 @@ static bool send_held(struct intake *intake)
 		return false;
 	buf_done(&intake->held);
 	intake->holding = false;
+	settle(intake);
 	return true;
 }
 
@@ -213,7 +262,7 @@ static void intake_on_again(void *owner)
 {
 	struct intake *intake = owner;
 
-	if (intake->holding && !send_held(intake))
+	if (intake->frozen || (intake->holding && !send_held(intake)))
 		return;
 	if (intake->ended) {
 		intake->ended = false;
@@ -290,6 +339,16 @@ bool intake_is_empty(const struct intake *intake)
 	return !intake->holding;
 }
 
+void intake_set_held(struct intake *intake, struct held *held)
+{
+	const uint8_t *data;
+	size_t len = held_input(held, &data, &intake->decoder.skipping);
+
+	intake->page = held;
+	if (len > 0)
+		decoder_feed(&intake->decoder, data, len);
+}
+
 void intake_start(struct intake *intake)
 {
 	loop_later(&intake->again);
@@ -304,6 +363,14 @@ void intake_drain(struct intake *intake)
 size_t intake_unsent(const struct intake *intake)
 {
 	return buf_len(&intake->held) + buf_len(&intake->decoder.pending);
+}
+
+void intake_freeze(struct intake *intake)
+{
+	intake->frozen = true;
+	event_del(intake->readable);
+	outbox_forget(&intake->waiter);
+	later_cancel(&intake->again);
 }
 
 const struct intake_stats *intake_get_stats(const struct intake *intake)

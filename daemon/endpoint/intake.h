@@ -12,6 +12,7 @@
 #include "conn/calls.h"
 #include "conn/conn.h"
 
+struct held;
 struct intake;
 
 struct intake_events {
@@ -48,12 +49,18 @@ void intake_set_sink(struct intake *intake, const struct intake_sink *sink);
 /* Has all that was read been taken? */
 bool intake_is_empty(const struct intake *intake);
 
+/* Before it starts: what is read goes into this page until it has become messages, and what an earlier
+ * daemon has left there comes first.  Not taken. */
+void intake_set_held(struct intake *intake, struct held *held);
+
 /* Start reading (and take what is there already). */
 void intake_start(struct intake *intake);
 /* For a daemon that is stopping: read to the end of what is there, now. */
 void intake_drain(struct intake *intake);
 /* Bytes that were read, and are part of no message that was queued. */
 size_t intake_unsent(const struct intake *intake);
+/* Nothing is read or sent from now on: what is there is for the next daemon. */
+void intake_freeze(struct intake *intake);
 const struct intake_stats *intake_get_stats(const struct intake *intake);
 
 #endif

@@ -18,6 +18,7 @@
 
 #include "base/loop.h"
 #include "endpoint/receipts.h"
+#include "endpoint/sluice.h"
 
 enum {
 	COPY_MAX = 16 * 1024,            /* larger bodies are not copied */
@@ -50,6 +51,8 @@ struct outlet {
 	struct buf encoded;
 	size_t done; /* bytes of it that are out */
 	bool counts; /* it is a message */
+	struct held_place
+		before; /* one by one through a sluice: where the cursor stood ahead of it */
 
 	/* Records that stand in the page, if not 0; the cursor is still ahead of them. */
 	size_t page_bytes;
@@ -94,6 +97,30 @@ static void end(struct outlet *outlet, int error)
 	loop_later(&outlet->run);
 }
 
+static bool is_stream(const struct outlet *outlet)
+{
+	return outlet->options.sluice && !outlet->options.one_by_one;
+}
+
+static struct held_place place_now(const struct outlet *outlet)
+{
+	return (struct held_place){
+		.seq = outlet->cursor.at.seq,
+		.marks = outlet->cursor.at.marks,
+		.flags = outlet->options.lasts ? HELD_LASTS : 0,
+	};
+}
+
+static void save_in_page(struct outlet *outlet)
+{
+	struct held_place place = place_now(outlet);
+
+	if (is_stream(outlet))
+		sluice_commit(outlet->options.sluice, &place);
+	else
+		sluice_withdraw(outlet->options.sluice, &place);
+}
+
 /* All before the cursor has gone out wholly: a later reader begins there. */
 static void save_at(struct outlet *outlet, uint64_t written)
 {
@@ -103,6 +130,8 @@ static void save_at(struct outlet *outlet, uint64_t written)
 		receipts_note(outlet->options.receipts, written, at);
 	else if (outlet->options.holder && outlet->options.holder->mark)
 		mark_commit(outlet->options.holder->mark, at->seq, at->marks);
+	if (outlet->options.sluice)
+		save_in_page(outlet);
 }
 
 static void save(struct outlet *outlet)
@@ -161,13 +190,31 @@ static void record_done(struct outlet *outlet)
 		end(outlet, 0);
 }
 
+/* As writev(2), but into the page that outlives us, which takes all of it or is full for good; or
+ * one by one, where the page has the record already. */
+static ssize_t write_held(struct outlet *outlet, const struct iovec *iov, int n)
+{
+	ssize_t bytes = 0;
+
+	if (outlet->options.one_by_one)
+		bytes = sluice_move(outlet->options.sluice, outlet->fd);
+	else
+		bytes = sluice_put(outlet->options.sluice, iov, n);
+	for (int i = 0; i < n && bytes >= 0 && is_stream(outlet); i++)
+		bytes += (ssize_t)iov[i].iov_len;
+	if (bytes < 0)
+		errno = (int)-bytes;
+	return bytes < 0 ? -1 : bytes > 0 ? bytes : (errno = EAGAIN, -1);
+}
+
 /* Bytes written, 0 if it would block, or -1 and the outlet is over. */
 static ssize_t write_some(struct outlet *outlet, const struct iovec *iov, int n)
 {
 	ssize_t written;
 
 	do {
-		written = writev(outlet->fd, iov, n);
+		written = outlet->options.sluice ? write_held(outlet, iov, n)
+						 : writev(outlet->fd, iov, n);
 	} while (written < 0 && errno == EINTR);
 	if (written >= 0) {
 		outlet->written += (size_t)written;
@@ -309,6 +356,8 @@ static bool write_pushed(struct outlet *outlet)
 	outlet->pushed_done = 0;
 	if (outlet->pushed.size > BATCH_MAX)
 		buf_trim(&outlet->pushed);
+	if (outlet->options.sluice)
+		save(outlet);
 	if (++outlet->delivered == outlet->options.count)
 		end(outlet, 0);
 	return true;
@@ -515,6 +564,33 @@ static size_t bytes_in_pipe(const struct outlet *outlet)
 	return ioctl(outlet->fd, FIONREAD, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
 }
 
+/* The record in progress goes by way of the page, if there is one; one too long for that goes
+ * alone. */
+static void give(struct outlet *outlet)
+{
+	struct held_place place = outlet->before;
+	struct iovec iov[3];
+	int n;
+
+	if (!outlet->options.sluice)
+		return;
+	n = rest_of(&outlet->parts, 0, iov);
+	place.after = outlet->cursor.at.seq;
+	place.after_marks = outlet->cursor.at.marks;
+	place.flags |= HELD_GIVEN | (outlet->counts ? HELD_COUNTS : 0);
+	if (sluice_give(outlet->options.sluice, iov, n, &place) < 0)
+		outlet->options.sluice = NULL;
+}
+
+static bool begin_next(struct outlet *outlet)
+{
+	outlet->before = place_now(outlet);
+	if (!next_record(outlet))
+		return false;
+	give(outlet);
+	return true;
+}
+
 /* One record in the pipe, and it has been read when the pipe is empty. */
 static bool pump_one(struct outlet *outlet)
 {
@@ -523,7 +599,7 @@ static bool pump_one(struct outlet *outlet)
 			return false;
 		record_done(outlet);
 	}
-	if (!outlet->in_record && !next_record(outlet))
+	if (!outlet->in_record && !begin_next(outlet))
 		return false;
 	if (outlet->unsure && bytes_in_pipe(outlet) > 0)
 		return false; /* from before our time: it is read first */
@@ -585,8 +661,23 @@ static bool pump_page(struct outlet *outlet)
 	return false;
 }
 
+/* What has been written into the page goes on from there.  False: not all of it yet. */
+static bool flush_page(struct outlet *outlet)
+{
+	int r = sluice_flush(outlet->options.sluice, outlet->fd);
+
+	if (r == -EPIPE && outlet->options.is_fifo)
+		outlet->absent = true;
+	else if (r < 0)
+		end(outlet, -r);
+	outlet->blocked = r == 0;
+	return r > 0;
+}
+
 static bool pump_once(struct outlet *outlet)
 {
+	if (is_stream(outlet) && !flush_page(outlet))
+		return false;
 	if (outlet->options.pages)
 		return pump_page(outlet);
 	if (outlet->options.one_by_one)
@@ -635,7 +726,8 @@ static void outlet_rearm(struct outlet *outlet)
 		cursor_wait(&outlet->cursor);
 	} else if (outlet->blocked || outlet->in_record || outlet->page_bytes > 0) {
 		event_add(outlet->writable, NULL);
-	} else if (buf_len(&outlet->pushed) > 0 || !nothing_left(outlet)) {
+	} else if (buf_len(&outlet->pushed) > 0 || !nothing_left(outlet) ||
+		   (is_stream(outlet) && !sluice_idle(outlet->options.sluice))) {
 		loop_later(&outlet->run);
 	} else if (outlet->finishing) {
 		end(outlet, 0);
@@ -782,12 +874,19 @@ bool outlet_reader_left(struct outlet *outlet, size_t residue)
 	if (taken == 0)
 		return false; /* the next reader finds it in the pipe */
 	outlet->done = 0;
+	if (outlet->options.sluice) {
+		sluice_withdraw(outlet->options.sluice, &outlet->before);
+		give(outlet);
+	}
 	return true;
 }
 
-void outlet_begin(struct outlet *outlet, int fd, uint64_t until)
+void outlet_begin(struct outlet *outlet, int fd, struct sluice *sluice, uint64_t until)
 {
 	outlet->fd = fd;
+	outlet->options.sluice = sluice;
+	if (outlet->in_record && outlet->done == 0)
+		give(outlet); /* that of the reader before him */
 	event_assign(outlet->writable, loop_base(), fd, EV_WRITE | EV_ET, outlet_on_writable, outlet);
 	outlet->until = until;
 	outlet->started = outlet->finishing = true;
@@ -811,6 +910,9 @@ void outlet_take_back(struct outlet *outlet, size_t residue)
 		record_done(outlet);
 	else if (outlet->in_record) /* raw has no wholes */
 		outlet->done = outlet->options.framing == FRAMING_RAW ? taken : 0;
+	if (outlet->options.sluice && outlet->in_record)
+		sluice_withdraw(outlet->options.sluice, &outlet->before);
+	outlet->options.sluice = NULL;
 	outlet->fd = -1;
 }
 
@@ -823,6 +925,66 @@ void outlet_adopt(struct outlet *outlet, size_t residue)
 		return;
 	}
 	/* It begins with this one once more. */
+}
+
+/* --- after a daemon before this one --------------------------------------------------------- */
+
+bool outlet_options_return(struct outlet_options *options, struct conn *conn)
+{
+	const struct held_place place = sluice_place(options->sluice);
+	bool past = (place.flags & HELD_GIVEN) && sluice_moved(options->sluice) > 0;
+	uint64_t seq = past ? place.after : place.seq;
+
+	if (!options->lasts || !(place.flags & HELD_LASTS) ||
+	    seq > spool_next_seq(conn_spool(conn)))
+		return false;
+	options->seeks = true;
+	options->seek = SEEK_SEQ;
+	options->number = seq;
+	options->marks = past ? place.after_marks : place.marks;
+	return true;
+}
+
+bool outlet_return(struct outlet *outlet)
+{
+	struct sluice *sluice = outlet->options.sluice;
+	struct held_place place = sluice_place(sluice);
+
+	if (!outlet->options.one_by_one)
+		return false; /* what is there goes out first */
+	if (!(place.flags & HELD_GIVEN) || sluice_moved(sluice) == 0 ||
+	    buf_append(&outlet->encoded, sluice_record(sluice), place.total) < 0) {
+		place.flags &= ~(uint32_t)(HELD_GIVEN | HELD_COUNTS);
+		sluice_withdraw(sluice, &place);
+		return false;
+	}
+	outlet->parts =
+		(struct frame_parts){.body = buf_head(&outlet->encoded), .body_len = place.total};
+	outlet->in_record = true;
+	outlet->counts = place.flags & HELD_COUNTS;
+	outlet->done = sluice_moved(sluice);
+	outlet->before = (struct held_place){
+		.seq = place.seq, .marks = place.marks, .flags = place.flags & HELD_LASTS};
+	return true;
+}
+
+void outlet_leave(struct outlet *outlet)
+{
+	struct held_place place = place_now(outlet);
+
+	if (outlet->options.one_by_one) {
+		if (outlet->in_record && outlet->done == parts_len(&outlet->parts) &&
+		    bytes_in_pipe(outlet) == 0)
+			record_done(outlet);
+	} else if (!outlet->options.lasts) {
+		place.after = outlet_behind(outlet);
+		sluice_commit(outlet->options.sluice, &place);
+	}
+}
+
+void outlet_miss(struct outlet *outlet, uint64_t messages)
+{
+	outlet->cursor.missed += messages;
 }
 
 void outlet_finish(struct outlet *outlet)

@@ -14,6 +14,7 @@
 
 struct outlet;
 struct receipts;
+struct sluice;
 
 struct outlet_events {
 	/* The peer has gone (EPIPE, ECONNRESET), or the count is reached (error 0).  From a clean stack;
@@ -38,6 +39,10 @@ struct outlet_options {
 	 * RECEIPTS, when he says so.  Not owned, either may be NULL. */
 	struct mark_holder *holder;
 	struct receipts *receipts;
+	/* By which all goes out, so that a daemon after ours knows what has; not owned, may be
+	 * NULL.  LASTS: numbers of messages mean the same to that daemon. */
+	struct sluice *sluice;
+	bool lasts;
 	const char *label; /* "out", "sock", "recv" */
 	/* The descriptor is a FIFO's: that its reader has gone is not the end.  The owner watches for
 	 * readers who come and go: outlet_set_present(), outlet_reader_left(). */
@@ -69,12 +74,13 @@ void outlet_set_present(struct outlet *outlet, bool present);
  * of a record; it will be written again, whole, to the next one, so empty the pipe now. */
 bool outlet_reader_left(struct outlet *outlet, size_t residue);
 
-/* For an owner whose readers come one behind the other, each with a descriptor of his own: write what
- * stands before message number UNTIL to FD, then call `ended` (error 0).  Only with `is_fifo`
- * and one_by_one or pages, and then `ended` means that all of it has been read. */
-void outlet_begin(struct outlet *outlet, int fd, uint64_t until);
-/* That reader has gone (or all was read): RESIDUE bytes were in his pipe, and nobody reads them any more.
- * What he has not read wholly is for the next.  Silent until outlet_begin(). */
+/* For an owner whose readers come one behind the other, each with a descriptor of his own: write
+ * what stands before message number UNTIL to FD, by way of SLUICE if there is one, then call
+ * `ended` (error 0). Only with `is_fifo` and one_by_one or pages, and then `ended` means that all
+ * of it has been read. */
+void outlet_begin(struct outlet *outlet, int fd, struct sluice *sluice, uint64_t until);
+/* That reader has gone (or all was read): RESIDUE bytes are in his pipe, and nobody reads them any
+ * more. What he has not read wholly is for the next.  Silent until outlet_begin(). */
 void outlet_take_back(struct outlet *outlet, size_t residue);
 
 enum { OUTLET_PUSHED_MAX = 4 * 1024 * 1024 };
@@ -88,6 +94,19 @@ int outlet_push(struct outlet *outlet, const struct msg *msg);
  * then the record that was in it is there already.  (One longer than a page may be there in part; it
  * will be written again.) */
 void outlet_adopt(struct outlet *outlet, size_t residue);
+
+/* Go on with what a daemon before this one has left in the sluice, whose place OPTIONS say already
+ * (outlet_options_return()).  True: one by one, and a record is under way, or perhaps read by now.
+ */
+bool outlet_return(struct outlet *outlet);
+/* Set `seeks` as the sluice's place says.  False: it says nothing that is of use now. */
+bool outlet_options_return(struct outlet_options *options, struct conn *conn);
+
+/* The daemon ends: what has been read is done; of a stream, the page tells the next one how many
+ * messages its reader will not get, unless they last.  Only with a sluice. */
+void outlet_leave(struct outlet *outlet);
+void outlet_miss(struct outlet *outlet,
+		 uint64_t messages); /* so many it had missed before we came */
 
 /* Call `ended` (error 0) as soon as all is written: nothing more will come. */
 void outlet_finish(struct outlet *outlet);

@@ -5,7 +5,9 @@
 #include "endpoint/stream.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,20 +21,25 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "endpoint/intake.h"
+#include "endpoint/kept.h"
 #include "endpoint/outlet.h"
 
 enum {
 	ACCEPTS_PER_TURN = 64,
 	BACK_OFF_MS = 1000,
 	GROUPS_MAX = 256,
+	RETURNING_MAX = 65536, /* more than the manager keeps: an end, whatever happens */
+	PREFIX_MAX = HELD_NAME_MAX + 1,
 	SOCKET_BYTES = 512 * 1024, /* small messages cost the kernel far more than their length */
 };
 
 struct stream {
 	int fd;
+	struct shelf *shelf;
 	struct conn *conn;
 	const struct endpoint_options *options;
 	const struct access *access;
+	uint64_t next_number; /* of a client, as it is called on the shelf */
 	struct event *listener;
 	struct timer back_off;
 	bool exhausted; /* told */
@@ -43,6 +50,7 @@ struct client {
 	struct list link;
 	struct stream *stream;
 	int fd;
+	struct kept kept;
 	struct ucred peer;
 	struct intake *intake; /* NULL: may only read; then this tells of its end: */
 	struct event *hangup;
@@ -61,7 +69,13 @@ static struct client *client_free(struct client *client)
 	client->intake = intake_free(client->intake);
 	if (client->hangup)
 		event_free(client->hangup);
+	if (client->outlet && shelf_leaving(client->kept.shelf))
+		outlet_leave(client->outlet);
 	client->outlet = outlet_free(client->outlet);
+	/* The manager's copy may be there a moment longer, and the peer shall not wait for that. */
+	if (client->kept.shelf && !shelf_leaving(client->kept.shelf))
+		shutdown(client->fd, SHUT_RDWR);
+	kept_done(&client->kept);
 	if (client->fd >= 0)
 		close(client->fd);
 	free(client);
@@ -174,15 +188,47 @@ static bool allows(const struct client *client, bool write)
 	return access_allows(client->stream->access, client->peer.uid, groups, n, write);
 }
 
+/* One that has come back goes on where it was, if there are messages of that time; else it gets
+ * what comes from now on. */
+static void go_on(const struct client *client, struct outlet_options *options)
+{
+	const struct held_place place = sluice_place(options->sluice);
+
+	if (outlet_options_return(options, client->stream->conn))
+		return;
+	if (place.flags & HELD_LASTS || place.after == 0)
+		return;
+	log_warning(conn_name(client->stream->conn),
+		    "sock: process %d misses %" PRIu64 " messages that had "
+		    "not been written to it when the daemon ended (persist = yes keeps such)",
+		    (int)client->peer.pid, place.after);
+}
+
+static int make_outlet(struct client *client, struct outlet_options *options)
+{
+	const struct kept *kept = &client->kept;
+	int r;
+
+	if (kept->returned)
+		go_on(client, options);
+	r = outlet_new(&client->outlet, client->fd, client->stream->conn, options, &outlet_events,
+		       client);
+	if (r == 0 && kept->returned && !options->seeks)
+		outlet_miss(client->outlet, sluice_place(kept->sluice).after);
+	return r;
+}
+
 static int start_client(struct client *client)
 {
 	struct stream *stream = client->stream;
-	const struct outlet_options options = {
+	struct outlet_options options = {
 		.framing = (enum framing)stream->options->framing,
 		.type = (enum msg_kind)conn_options(stream->conn)->type,
 		.from = CURSOR_NEWEST,
 		.label = "sock",
 		.pushed = true,
+		.sluice = client->kept.sluice,
+		.lasts = conn_store(stream->conn) != NULL,
 	};
 	const struct calls_terms terms = {.caller = &client->caller};
 	socklen_t len = sizeof(client->peer);
@@ -192,8 +238,7 @@ static int start_client(struct client *client)
 		return -errno;
 	setsockopt(client->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	if (allows(client, false))
-		r = outlet_new(&client->outlet, client->fd, stream->conn, &options, &outlet_events,
-			       client);
+		r = make_outlet(client, &options);
 	if (r == 0 && !allows(client, true))
 		r = watch_hangup(client);
 	else if (r == 0)
@@ -208,6 +253,8 @@ static int start_client(struct client *client)
 		.failed = client_caller_failed,
 		.owner = client,
 	};
+	if (client->intake && client->kept.held)
+		intake_set_held(client->intake, client->kept.held);
 	if (client->outlet && client->intake)
 		intake_set_terms(client->intake, &terms);
 	if (client->outlet)
@@ -217,26 +264,45 @@ static int start_client(struct client *client)
 	return 0;
 }
 
-static void add_client(struct stream *stream, int fd)
+static void take_kept(struct client *client, uint64_t number)
+{
+	struct stream *stream = client->stream;
+	char name[32];
+
+	snprintf(name, sizeof(name), "sock.%" PRIu64, number);
+	kept_take(&client->kept, stream->shelf, stream->conn, name, -1, HELD_SOCK,
+		  (enum framing)stream->options->framing, true);
+}
+
+/* FD -1: the one that has come back as NUMBER, if it has.  False: it is not there. */
+static bool add_client(struct stream *stream, int fd, uint64_t number)
 {
 	struct client *client = calloc(1, sizeof(*client));
 	int r;
 
 	if (!client) {
-		close(fd);
+		if (fd >= 0)
+			close(fd);
 		log_warning(conn_name(stream->conn), "sock: a client is turned away: %s", strerror(ENOMEM));
-		return;
+		return false;
 	}
 	client->stream = stream;
-	client->fd = fd;
 	later_init(&client->leave, client_on_leave, client);
 	list_append(&stream->clients, &client->link);
+	take_kept(client, number);
+	client->fd = fd >= 0 ? fd : client->kept.fd;
+	if (client->fd < 0) {
+		client_free(client);
+		return false;
+	}
+	kept_put(&client->kept, client->fd);
 	r = start_client(client);
 	if (r == 0)
-		return;
+		return true;
 	log_warning(conn_name(stream->conn), "sock: process %d of user %d is turned away: %s",
 		    (int)client->peer.pid, (int)client->peer.uid, strerror(-r));
 	client_free(client);
+	return false;
 }
 
 /* No descriptors or memory left: those who wait in the backlog wait a second longer, and do not make the
@@ -269,7 +335,7 @@ static void stream_on_connection(evutil_socket_t listener, short what, void *own
 
 		if (fd >= 0) {
 			stream->exhausted = false;
-			add_client(stream, fd);
+			add_client(stream, fd, stream->next_number++);
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			if (errno != EAGAIN)
 				back_off(stream, errno);
@@ -280,14 +346,50 @@ static void stream_on_connection(evutil_socket_t listener, short what, void *own
 
 /* --- life ----------------------------------------------------------------------------------- */
 
+static void stream_prefix(const struct stream *stream, const char *what, char prefix[PREFIX_MAX])
+{
+	snprintf(prefix, PREFIX_MAX, "%s/%s", conn_name(stream->conn), what);
+}
+
+/* Each is taken by being made, or is closed. */
+static void return_clients(struct stream *stream)
+{
+	char prefix[PREFIX_MAX];
+	const char *found;
+	unsigned n = 0, back = 0;
+
+	stream_prefix(stream, "sock.", prefix);
+	while (n < RETURNING_MAX && (found = shelf_find(stream->shelf, prefix))) {
+		uint64_t number;
+
+		if (!kept_number(found, prefix, &number))
+			return; /* none of ours; fdstore_settle() closes it */
+		if (number >= stream->next_number)
+			stream->next_number = number + 1;
+		back += add_client(stream, -1, number);
+		n++;
+	}
+	if (back > 0)
+		log_info(conn_name(stream->conn),
+			 "sock: clients of the daemon before this one go on: %u", back);
+}
+
 static int listen_on(struct stream *stream, int dirfd)
 {
 	cleanup_free struct file_grant *grants = NULL;
+	char prefix[PREFIX_MAX];
 	size_t n;
 	int r = access_grants(stream->access, ACCESS_SOCKET, &grants, &n);
 
-	if (r == 0)
+	if (r < 0)
+		return r;
+	stream_prefix(stream, "sock", prefix);
+	stream->fd = kept_take_listener(stream->shelf, prefix, dirfd, "sock", grants, n);
+	if (stream->fd < 0) {
 		r = file_listen(dirfd, "sock", grants, n, &stream->fd);
+		if (r == 0)
+			kept_put_listener(stream->shelf, prefix, dirfd, "sock", stream->fd);
+	}
 	if (r == 0)
 		r = timer_init(&stream->back_off, stream_on_back_off, stream);
 	if (r < 0)
@@ -297,7 +399,7 @@ static int listen_on(struct stream *stream, int dirfd)
 	return stream->listener && event_add(stream->listener, NULL) == 0 ? 0 : -ENOMEM;
 }
 
-int stream_new(struct stream **ret, int dirfd, struct conn *conn,
+int stream_new(struct stream **ret, int dirfd, struct shelf *shelf, struct conn *conn,
 	       const struct endpoint_options *options, const struct access *access)
 {
 	struct stream *stream = calloc(1, sizeof(*stream));
@@ -306,6 +408,7 @@ int stream_new(struct stream **ret, int dirfd, struct conn *conn,
 	if (!stream)
 		return -ENOMEM;
 	stream->fd = -1;
+	stream->shelf = shelf;
 	stream->conn = conn;
 	stream->options = options;
 	stream->access = access;
@@ -315,12 +418,15 @@ int stream_new(struct stream **ret, int dirfd, struct conn *conn,
 		stream_free(stream, dirfd);
 		return r;
 	}
+	return_clients(stream);
 	*ret = stream;
 	return 0;
 }
 
 struct stream *stream_free(struct stream *stream, int dirfd)
 {
+	char prefix[PREFIX_MAX];
+
 	if (!stream)
 		return NULL;
 	while (!list_empty(&stream->clients))
@@ -328,12 +434,26 @@ struct stream *stream_free(struct stream *stream, int dirfd)
 	if (stream->listener)
 		event_free(stream->listener);
 	timer_done(&stream->back_off);
-	if (stream->fd >= 0) {
+	if (stream->fd >= 0)
 		close(stream->fd);
+	if (stream->fd >= 0 && !shelf_leaving(stream->shelf)) {
+		stream_prefix(stream, "sock", prefix);
+		kept_remove_listener(stream->shelf, prefix, dirfd, "sock");
 		unlinkat(dirfd, "sock", 0);
 	}
 	free(stream);
 	return NULL;
+}
+
+void stream_freeze(struct stream *stream)
+{
+	struct client *client;
+
+	event_del(stream->listener);
+	timer_cancel(&stream->back_off);
+	list_for_each (client, &stream->clients, link)
+		if (client->intake)
+			intake_freeze(client->intake);
 }
 
 int stream_describe(const struct stream *stream, struct buf *out)

@@ -15,6 +15,7 @@
 #include "base/loop.h"
 #include "conn/turns.h"
 #include "endpoint/arrivals.h"
+#include "endpoint/shelf.h"
 #include "net/links.h"
 #include "endpoint/login.h"
 #include "service/instance.h"
@@ -235,7 +236,8 @@ static int make_endpoints(struct channel *channel)
 	if (!channel->with_endpoints)
 		return 0;
 	r = endpoints_new(&channel->endpoints, service->options.runtime_fd, service->arrivals,
-			  channel->conn, &channel->section->endpoint, &path);
+			  service->options.shelf, channel->conn, &channel->section->endpoint,
+			  &path);
 	if (r < 0)
 		log_error(channel->section->name, "cannot make %s/%s/%s: %s (a reload tries again)",
 			  service->options.runtime_dir, channel->section->name, path,
@@ -595,6 +597,18 @@ struct service *service_free(struct service *service)
 	return NULL;
 }
 
+/* What is in `in` is sent yet, if it can be; else, or if it is more, the next daemon finds it
+ * there. */
+static void take_last_input(struct channel *channel)
+{
+	bool goes_out = conn_state(channel->conn) == CONN_OPEN || conn_store(channel->conn);
+
+	if (goes_out || !channel->service->options.shelf)
+		endpoints_drain_in(channel->endpoints);
+	if (channel->service->options.shelf)
+		endpoints_freeze(channel->endpoints);
+}
+
 /* A second signal is a person who has waited long enough: what is open is left to the kernel. */
 void service_stop(struct service *service, const char *why)
 {
@@ -605,12 +619,14 @@ void service_stop(struct service *service, const char *why)
 	}
 	log_info(NULL, "stopping: %s", why);
 	service->stopping = true;
+	if (service->options.shelf)
+		service->options.shelf->leaving = true;
 	systemd_stopping();
 	for (size_t i = 0; i < service->channels; i++) {
 		struct channel *channel = service->channel[i];
 
 		if (channel->endpoints)
-			endpoints_drain_in(channel->endpoints);
+			take_last_input(channel);
 		conn_close(channel->conn, 1001, "going away");
 	}
 	loop_later(&service->look);

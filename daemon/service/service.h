@@ -18,6 +18,7 @@ struct service;
 struct channel;
 struct instance;
 struct outlet;
+struct shelf;
 
 /* Whoever uses a channel from outside of the service (a request on the control socket) embeds one. */
 struct channel_reader {
@@ -35,6 +36,7 @@ struct service_options {
 	const char *config_file; /* or NULL: the default places */
 	int runtime_fd;          /* the runtime directory */
 	const char *runtime_dir; /* its path, for messages */
+	struct shelf *shelf;     /* where descriptors outlive us, or NULL */
 	struct instance *instance; /* whose state directory is taken when it is needed; or NULL */
 	bool on_demand;          /* end when nothing is left to hold (a user instance started by the client) */
 	/* A new snapshot is in force: what lies above the service may want to know. */

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include <systemd/sd-daemon.h>
@@ -41,6 +42,33 @@ void systemd_status(const char *format, ...)
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	sd_notifyf(0, "STATUS=%s", text);
+}
+
+bool systemd_is_there(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+
+	return path && *path;
+}
+
+void systemd_store(const char *name, const int *fds, size_t n)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+	sd_pid_notify_with_fds(0, 0, text, fds, (unsigned)n);
+}
+
+void systemd_unstore(const char *name)
+{
+	sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+}
+
+int systemd_listen_fds(int *ret_first, char ***ret_names)
+{
+	*ret_first = SD_LISTEN_FDS_START;
+	*ret_names = NULL;
+	return sd_listen_fds_with_names(1, ret_names);
 }
 
 static void on_watchdog(void *owner)

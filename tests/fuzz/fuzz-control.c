@@ -146,7 +146,7 @@ static void start(uint8_t flags)
 	buf_done(&faults);
 	config->daemon.log_level = LOG_LEVEL_ERROR - 1;
 	HOLDS(service_new(&service, &options, config) == 0);
-	HOLDS(control_new(&control, service, scratch_fd, NULL) == 0);
+	HOLDS(control_new(&control, service, scratch_fd, NULL, NULL) == 0);
 	turns(2);
 	if (flags & 1)
 		open_feed(flags & 2);

@@ -88,7 +88,7 @@ static inline void make_endpoints(void)
 {
 	const char *path;
 
-	CHECK_EQ(endpoints_new(&endpoints, root_fd, arrivals, conn, &options, &path), 0);
+	CHECK_EQ(endpoints_new(&endpoints, root_fd, arrivals, NULL, conn, &options, &path), 0);
 	dir_fd = openat(root_fd, "feed", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CHECK(dir_fd >= 0);
 	turns();

@@ -335,7 +335,7 @@ int main(void)
 	CHECK_EQ(config_load(&config, path, &faults), 0);
 	config->daemon.log_level = LOG_LEVEL_ERROR - 1;
 	CHECK_EQ(service_new(&service, &options, config), 0);
-	CHECK_EQ(control_new(&control, service, options.runtime_fd, NULL), 0);
+	CHECK_EQ(control_new(&control, service, options.runtime_fd, NULL, NULL), 0);
 	write_config(path, "[daemon]\nno-\xff-key = 1\n");
 	CHECK_EQ(timer_init(&stop_timer, on_stop, NULL), 0);
 	pid = fork();

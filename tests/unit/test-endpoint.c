@@ -112,7 +112,7 @@ static void make_endpoints(void)
 {
 	const char *path;
 
-	CHECK_EQ(endpoints_new(&endpoints, root_fd, arrivals, conn, &options, &path), 0);
+	CHECK_EQ(endpoints_new(&endpoints, root_fd, arrivals, NULL, conn, &options, &path), 0);
 	dir_fd = openat(root_fd, "feed", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CHECK(dir_fd >= 0);
 	turns();
@@ -952,7 +952,7 @@ static void check_foreign_file(void)
 	fd = openat(root_fd, "feed/out", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	CHECK_EQ(write(fd, "mine", 4), 4);
 	close(fd);
-	CHECK_EQ(endpoints_new(&endpoints, root_fd, arrivals, conn, &options, &path), -EEXIST);
+	CHECK_EQ(endpoints_new(&endpoints, root_fd, arrivals, NULL, conn, &options, &path), -EEXIST);
 	CHECK_STR(path, "out");
 	CHECK_EQ(faccessat(root_fd, "feed/out", F_OK, 0), 0); /* left alone */
 	CHECK_EQ(unlinkat(root_fd, "feed/out", 0), 0);
