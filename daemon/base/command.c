@@ -1,120 +1,87 @@
 /* command - see command.h.
  *
- * It is done when the shell has ended, not when its output is closed: a grandchild in the background
- * may hold that open for ever.  The child has a process group of its own, so that a kill reaches the
- * programs that the shell has started as well.
- *
- * A child must be waited for, or it stays as a zombie.  One that was killed needs a moment to end:
- * if that is longer than we are willing to wait, its pidfd stays in the loop, with nothing else. */
+ * Bytes for it go into a pipe as it reads them.  Its secret output is read into memory that was
+ * taken whole at the beginning, because growing would leave copies behind; what it prints beyond
+ * that ends it.  Lines never hold it up. */
 #include "base/command.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 
+#include "base/child.h"
 #include "base/cleanup.h"
+#include "base/lines.h"
 #include "base/loop.h"
-#include "base/strv.h"
 
-extern char **environ;
-
-enum {
-	COMMAND_READ_BYTES = 4096,
-	COMMAND_KILLED_MS = 20,
-};
+enum { READ_BYTES = 4096 };
 
 struct command {
-	pid_t pid; /* 0: waited for */
-	int pid_fd, out_fd;
-	struct event *ended, *readable;
-	struct buf output;
-	void (*done)(void *owner); /* NULL: nobody is interested any more */
+	struct child *child;
+	const struct command_events *events;
 	void *owner;
-	int error; /* that kept us from having all of the output; or 0 */
-	int status;
+
+	int in_fd; /* our end; -1: it is given nothing, or has got it all */
+	struct event *writable;
+	const uint8_t *input;
+	size_t input_left;
+
+	int out_fd; /* our end; -1: no output is kept */
+	struct event *readable;
+	struct buf output;
+	int error; /* that kept us from having all of it; or 0 */
 	char problem[64];
+
+	struct lines lines;
 };
 
-/* --- starting ------------------------------------------------------------------------------- */
+/* --- what it is given ------------------------------------------------------------------------- */
 
-static int command_set_attributes(posix_spawnattr_t *attributes)
+static void close_input(struct command *command)
 {
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	r = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-							 POSIX_SPAWN_SETPGROUP);
-	if (r == 0)
-		r = posix_spawnattr_setsigmask(attributes, &none);
-	if (r == 0)
-		r = posix_spawnattr_setsigdefault(attributes, &all);
-	return r ? -r : -posix_spawnattr_setpgroup(attributes, 0);
+	if (command->writable)
+		event_free(command->writable);
+	command->writable = NULL;
+	if (command->in_fd >= 0)
+		close(command->in_fd);
+	command->in_fd = -1;
 }
 
-/* IN_FD -1: /dev/null. */
-static int command_spawn(struct command *command, const char *line, int in_fd, int out_fd,
-			 char *const *environment)
+/* EPIPE: it does not want (any more of) it. */
+static void write_input(struct command *command)
 {
-	char *argv[] = {(char *)"sh", (char *)"-c", (char *)line, NULL};
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	int r = -posix_spawnattr_init(&attributes);
+	while (command->input_left > 0) {
+		ssize_t n = write(command->in_fd, command->input, command->input_left);
 
-	if (r < 0)
-		return r;
-	r = -posix_spawn_file_actions_init(&actions);
-	if (r < 0) {
-		posix_spawnattr_destroy(&attributes);
-		return r;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n < 0)
+			break;
+		command->input += n;
+		command->input_left -= (size_t)n;
 	}
-	r = command_set_attributes(&attributes);
-	if (r == 0 && in_fd >= 0)
-		r = -posix_spawn_file_actions_adddup2(&actions, in_fd, 0);
-	else if (r == 0)
-		r = -posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-	if (r == 0)
-		r = -posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
-	if (r == 0)
-		r = -posix_spawn(&command->pid, "/bin/sh", &actions, &attributes, argv,
-				 environment);
-	if (r < 0)
-		command->pid = 0;
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attributes);
-	return r;
+	close_input(command);
 }
 
-/* --- its end -------------------------------------------------------------------------------- */
-
-static void command_dispose(struct command *command)
+static void command_on_writable(evutil_socket_t fd, short what, void *arg)
 {
-	if (command->ended)
-		event_free(command->ended);
-	if (command->readable)
-		event_free(command->readable);
-	if (command->pid_fd >= 0)
-		close(command->pid_fd);
-	if (command->out_fd >= 0)
-		close(command->out_fd);
-	buf_done(&command->output);
-	free(command);
+	(void)fd;
+	(void)what;
+	write_input(arg);
 }
+
+/* --- its secret output ------------------------------------------------------------------------ */
 
 /* > 0: there may be more; 0: nothing now, or the end; -errno. */
-static int command_read(struct command *command)
+static int read_some(struct command *command)
 {
 	uint8_t *tail;
 	size_t room = buf_room(&command->output);
@@ -122,8 +89,8 @@ static int command_read(struct command *command)
 	char probe;
 	int r;
 
-	if (room > COMMAND_READ_BYTES)
-		room = COMMAND_READ_BYTES;
+	if (room > READ_BYTES)
+		room = READ_BYTES;
 	r = buf_reserve(&command->output, room, &tail);
 	if (r < 0)
 		return r;
@@ -139,197 +106,177 @@ static int command_read(struct command *command)
 }
 
 /* What cannot be taken ends it. */
-static void command_drain(struct command *command)
+static void read_output(struct command *command)
 {
 	int r;
 
 	do
-		r = command->error ? 0 : command_read(command);
+		r = command->error ? 0 : read_some(command);
 	while (r > 0);
 	if (r == 0)
 		return;
 	command->error = -r;
 	event_del(command->readable);
-	if (command->pid)
-		kill(-command->pid, SIGKILL);
+	child_kill(command->child);
 }
 
 static void command_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	command_drain(arg);
+	read_output(arg);
 }
 
-/* False: it has not ended yet. */
-static bool command_wait(struct command *command)
+/* --- from the beginning to the end ------------------------------------------------------------ */
+
+static void command_on_line(void *owner, const char *text)
 {
-	if (command->pid && waitpid(command->pid, &command->status, WNOHANG) == 0)
-		return false;
-	command->pid = 0;
-	return true;
+	struct command *command = owner;
+
+	command->events->line(command->owner, text);
 }
 
-static void command_describe(struct command *command)
+static void describe(struct command *command)
 {
+	const char *problem = child_problem(command->child);
+
 	if (command->error == EFBIG)
-		snprintf(command->problem, sizeof(command->problem), "printed too much");
-	else if (command->error)
+		problem = "printed too much";
+	if (command->error && command->error != EFBIG)
 		snprintf(command->problem, sizeof(command->problem), "cannot be read: %s",
 			 strerror(command->error));
-	else if (WIFSIGNALED(command->status))
-		snprintf(command->problem, sizeof(command->problem), "was ended by signal %d",
-			 WTERMSIG(command->status));
-	else if (WEXITSTATUS(command->status) != 0)
-		snprintf(command->problem, sizeof(command->problem), "ended with status %d",
-			 WEXITSTATUS(command->status));
+	else
+		snprintf(command->problem, sizeof(command->problem), "%s", problem ? problem : "");
 }
 
-static void command_on_ended(evutil_socket_t fd, short what, void *arg)
+static void command_child_ended(void *owner)
 {
-	struct command *command = arg;
+	struct command *command = owner;
 
-	(void)fd;
-	(void)what;
-	if (!command_wait(command))
-		return;
-	if (!command->done) {
-		command_dispose(command);
-		return;
-	}
-	event_del(command->ended);
+	close_input(command);
 	if (command->readable) {
-		command_drain(command);
+		read_output(command);
 		event_del(command->readable);
 	}
-	command_describe(command);
-	command->done(command->owner);
+	lines_end(&command->lines);
+	describe(command);
+	command->events->ended(command->owner);
 }
 
-/* --- from the beginning to the end ---------------------------------------------------------- */
-
-static int command_watch(struct command *command)
+/* OURS does not block, and THEIRS does, as programs expect. */
+static int make_pipe(int *ret_read, int *ret_write, const int *ours)
 {
-	command->pid_fd = pidfd_open(command->pid, 0); /* O_CLOEXEC by itself */
-	if (command->pid_fd < 0)
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
-	command->ended = event_new(loop_base(), command->pid_fd, EV_READ | EV_PERSIST,
-				   command_on_ended, command);
-	if (!command->ended || event_add(command->ended, NULL) < 0)
-		return -ENOMEM;
-	if (command->out_fd < 0)
-		return 0;
-	command->readable = event_new(loop_base(), command->out_fd, EV_READ | EV_PERSIST,
-				      command_on_readable, command);
-	return command->readable && event_add(command->readable, NULL) == 0 ? 0 : -ENOMEM;
+	*ret_read = fds[0];
+	*ret_write = fds[1];
+	return fcntl(*ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-static struct command *command_new(size_t output_max, void (*done)(void *owner), void *owner)
+static int watch(struct event **ret, int fd, short what, event_callback_fn call, void *arg)
+{
+	*ret = event_new(loop_base(), fd, (short)(what | EV_PERSIST), call, arg);
+	return *ret && event_add(*ret, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+static int give_input(struct command *command, const struct command_options *options, int *ret_fd)
+{
+	int r;
+
+	if (options->input_len == 0)
+		return 0;
+	command->input = options->input;
+	command->input_left = options->input_len;
+	r = make_pipe(ret_fd, &command->in_fd, &command->in_fd);
+	if (r < 0)
+		return r;
+	return watch(&command->writable, command->in_fd, EV_WRITE, command_on_writable, command);
+}
+
+static int keep_output(struct command *command, size_t max, int *ret_fd)
+{
+	uint8_t *all;
+	int r;
+
+	buf_init_secret(&command->output, max);
+	r = buf_reserve(&command->output, max, &all);
+	if (r == 0)
+		r = make_pipe(&command->out_fd, ret_fd, &command->out_fd);
+	if (r < 0)
+		return r;
+	return watch(&command->readable, command->out_fd, EV_READ, command_on_readable, command);
+}
+
+static int hear_lines(struct command *command, int *ret_fd)
+{
+	cleanup_close int fd = -1;
+	int r = make_pipe(&fd, ret_fd, &fd);
+
+	if (r < 0)
+		return r;
+	return lines_start(&command->lines, take_fd(&fd), command_on_line, command);
+}
+
+static int start(struct command *command, const struct command_options *options)
+{
+	cleanup_close int in_fd = -1, out_fd = -1, err_fd = -1; /* the command's ends */
+	struct child_options child = {.line = options->line, .environment = options->environment};
+	int r = hear_lines(command, &err_fd);
+
+	if (r == 0 && !options->ends)
+		r = give_input(command, options, &in_fd);
+	if (r == 0 && options->secret_max > 0)
+		r = keep_output(command, options->secret_max, &out_fd);
+	if (r < 0)
+		return r;
+	child.in_fd = options->ends ? options->ends->in_fd : in_fd;
+	child.out_fd = options->ends ? options->ends->out_fd : out_fd >= 0 ? out_fd : err_fd;
+	child.err_fd = err_fd;
+	return child_start(&command->child, &child, command_child_ended, command);
+}
+
+int command_start(struct command **ret, const struct command_options *options,
+		  const struct command_events *events, void *owner)
 {
 	struct command *command = calloc(1, sizeof(*command));
-
-	if (!command)
-		return NULL;
-	command->pid_fd = command->out_fd = -1;
-	command->done = done;
-	command->owner = owner;
-	buf_init_secret(&command->output, output_max);
-	return command;
-}
-
-int command_start(struct command **ret, const char *line, size_t output_max,
-		  void (*done)(void *owner), void *owner)
-{
-	struct command *command = command_new(output_max, done, owner);
-	cleanup_close int out_fd = -1;
-	uint8_t *all;
-	int fds[2], r;
+	int r;
 
 	if (!command)
 		return -ENOMEM;
-	r = buf_reserve(&command->output, output_max, &all); /* growing would leave copies behind */
-	if (r == 0)
-		r = pipe2(fds, O_CLOEXEC) < 0 ? -errno : 0;
-	if (r == 0) {
-		command->out_fd = fds[0];
-		out_fd = fds[1];
-		r = fcntl(command->out_fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
-	}
-	if (r == 0)
-		r = command_spawn(command, line, -1, out_fd, environ);
-	if (r == 0)
-		r = command_watch(command);
+	command->in_fd = command->out_fd = -1;
+	command->events = events;
+	command->owner = owner;
+	r = start(command, options);
 	if (r < 0) {
 		command_free(command);
 		return r;
 	}
-	*ret = command;
-	return 0;
-}
-
-/* Ours, and behind them MORE: the last one of a name counts for nobody, so those of ours that are
- * among MORE are left out. */
-static char **command_environment(char *const *more)
-{
-	size_t n = strv_len(environ) + strv_len(more), made = 0;
-	char **all = calloc(n + 1, sizeof(*all));
-	char *const *item, *const *other;
-
-	if (!all)
-		return NULL;
-	strv_for_each (item, more)
-		all[made++] = *item;
-	strv_for_each (item, (char *const *)environ) {
-		size_t name = strcspn(*item, "=") + 1;
-		bool replaced = false;
-
-		strv_for_each (other, more)
-			replaced = replaced || strncmp(*item, *other, name) == 0;
-		if (!replaced)
-			all[made++] = *item;
-	}
-	return all;
-}
-
-int command_start_talk(struct command **ret, const struct command_talk *talk,
-		       void (*done)(void *owner), void *owner)
-{
-	struct command *command = command_new(0, done, owner);
-	cleanup_free char **environment = command_environment(talk->environment);
-	int r = -ENOMEM;
-
-	if (command && environment)
-		r = command_spawn(command, talk->line, talk->in_fd, talk->out_fd, environment);
-	if (r == 0)
-		r = command_watch(command);
-	if (r < 0) {
-		command_free(command);
-		return r;
-	}
+	write_input(command);
 	*ret = command;
 	return 0;
 }
 
 struct command *command_free(struct command *command)
 {
-	struct pollfd polled = {.events = POLLIN};
-
 	if (!command)
 		return NULL;
-	command->done = NULL;
-	if (command->pid) {
-		kill(-command->pid, SIGKILL);
-		polled.fd = command->pid_fd;
-		poll(&polled, 1, COMMAND_KILLED_MS);
-	}
-	if (command_wait(command) || !command->ended) {
-		command_dispose(command);
-		return NULL;
-	}
+	close_input(command);
 	if (command->readable)
-		event_del(command->readable);
+		event_free(command->readable);
+	if (command->out_fd >= 0)
+		close(command->out_fd);
+	lines_done(&command->lines);
 	buf_done(&command->output);
+	command->child = child_free(command->child);
+	free(command);
 	return NULL;
+}
+
+pid_t command_pid(const struct command *command)
+{
+	return child_pid(command->child);
 }
 
 const char *command_problem(const struct command *command)
@@ -339,7 +286,7 @@ const char *command_problem(const struct command *command)
 
 int command_status(const struct command *command)
 {
-	return command->pid == 0 && WIFEXITED(command->status) ? WEXITSTATUS(command->status) : -1;
+	return child_status(command->child);
 }
 
 const struct buf *command_output(const struct command *command)

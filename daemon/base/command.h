@@ -1,35 +1,60 @@
-/* command - run a shell command and collect what it prints, without waiting for it.
+/* command - run a shell command without waiting for it: what it is given, what it says, and how it
+ * ends.
  *
- * Standard input is /dev/null, standard error is ours (so that what it complains of is logged).
- * Process-wide state is left alone: no SIGCHLD handler, the child is watched by its pidfd. */
+ * Three kinds of users: one wants its output and nobody else may see that (token-command), one has
+ * bytes for it and no interest in the output (a hook), one talks to it by pipes of his own (login).
+ * Whatever nobody takes for himself, standard error first of all, comes out as lines for the log.
+ * How the process begins and is killed is said in child.h; how much of its lines there is, in
+ * lines.h.
+ *
+ * Time is bounded by the owner alone, who knows what it is for: command_free() ends it at once. */
 #ifndef BASE_COMMAND_H
 #define BASE_COMMAND_H
+
+#include <sys/types.h>
 
 #include "base/buf.h"
 
 struct command;
 
-/* DONE is called once, from the loop, when it has ended; the command may be freed there. -errno. */
-int command_start(struct command **ret, const char *line, size_t output_max,
-		  void (*done)(void *owner), void *owner);
-
-/* What a command gets that talks: FDs as its standard input and output (they stay the caller's), and
- * further variables of the environment, "NAME=value"; all may go when command_start_talk() returns. */
-struct command_talk {
-	const char *line;
+/* Descriptors for its standard input and output; they stay the caller's. */
+struct command_ends {
 	int in_fd, out_fd;
-	char *const *environment; /* NULL-terminated */
 };
-/* The same, with no output to collect. */
-int command_start_talk(struct command **ret, const struct command_talk *talk,
-		       void (*done)(void *owner), void *owner);
+
+struct command_options {
+	const char *line;                /* for /bin/sh -c */
+	char *const *environment;        /* further variables, "NAME=value"; NULL: none */
+	const struct command_ends *ends; /* NULL: as the rest says */
+
+	/* For standard input; must stay until `ended`, or command_free().  It need not be read. */
+	const uint8_t *input;
+	size_t input_len;
+	/* Standard output is kept, up to so many bytes, in memory that is wiped; 0: it is lines,
+	 * too. */
+	size_t secret_max;
+};
+
+struct command_events {
+	/* As the command has written it, without its end.  Do not free the command. */
+	void (*line)(void *owner, const char *text);
+	/* Once, from the loop, when the shell has ended and all lines are told; what it has left in
+	 * the background is not waited for.  The command may be freed there. */
+	void (*ended)(void *owner);
+};
+
+/* -errno: nothing runs.  OPTIONS may go when it returns, but for the input; EVENTS stay. */
+int command_start(struct command **ret, const struct command_options *options,
+		  const struct command_events *events, void *owner);
 /* One that still runs is killed, with all it has started.  Wipes the output. */
 struct command *command_free(struct command *command);
 
-/* In DONE.  NULL: all is well, and this is the output; otherwise a phrase that says what went wrong,
- * like "ended with status 1". */
+pid_t command_pid(const struct command *command);
+
+/* In `ended`.  NULL: all is well; otherwise a phrase that says what went wrong, like "ended with
+ * status 1", or "printed too much" (then it was killed). */
 const char *command_problem(const struct command *command);
-int command_status(const struct command *command); /* with which it has ended; -1: it has not, or by a signal */
-const struct buf *command_output(const struct command *command);
+int command_status(const struct command *command); /* -1: it has not ended, or by a signal */
+const struct buf *command_output(const struct command *command); /* with secret_max */
 
 #endif

@@ -435,7 +435,7 @@ static void conn_credentials_done(void *owner, const struct cause *cause)
 static void start_credentials(struct conn *conn)
 {
 	struct cause cause;
-	int r = credentials_start(&conn->credentials, conn->options, &conn->url,
+	int r = credentials_start(&conn->credentials, conn->name, conn->options, &conn->url,
 				  conn_credentials_done, conn);
 
 	if (r == 0)

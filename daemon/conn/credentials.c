@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/command.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/strv.h"
 #include "codec/http.h"
@@ -28,6 +29,7 @@ enum {
 static const char mark[] = "@token@";
 
 struct credentials {
+	const char *name;
 	const struct conn_options *options;
 	const struct url *given;
 	void (*done)(void *owner, const struct cause *cause);
@@ -329,23 +331,40 @@ static void credentials_finish(void *owner)
 	credentials->done(credentials->owner, r < 0 ? &credentials->cause : NULL);
 }
 
-int credentials_start(struct credentials **ret, const struct conn_options *options,
-		      const struct url *url, void (*done)(void *owner, const struct cause *cause),
-		      void *owner)
+/* Its standard error; its output is the secret. */
+static void credentials_command_line(void *owner, const char *text)
+{
+	struct credentials *credentials = owner;
+
+	log_info(credentials->name, "token-command: %s", text);
+}
+
+static int ask_command(struct credentials *credentials, const char *line)
+{
+	static const struct command_events events = {.line = credentials_command_line,
+						     .ended = credentials_finish};
+	const struct command_options options = {.line = line, .secret_max = CREDENTIALS_TOKEN_MAX};
+
+	return command_start(&credentials->command, &options, &events, credentials);
+}
+
+int credentials_start(struct credentials **ret, const char *name,
+		      const struct conn_options *options, const struct url *url,
+		      void (*done)(void *owner, const struct cause *cause), void *owner)
 {
 	struct credentials *credentials = calloc(1, sizeof(*credentials));
 	int r = 0;
 
 	if (!credentials)
 		return -ENOMEM;
+	credentials->name = name;
 	credentials->options = options;
 	credentials->given = url;
 	credentials->done = done;
 	credentials->owner = owner;
 	later_init(&credentials->later, credentials_finish, credentials);
 	if (options->credentials.token_command)
-		r = command_start(&credentials->command, options->credentials.token_command,
-				  CREDENTIALS_TOKEN_MAX, credentials_finish, credentials);
+		r = ask_command(credentials, options->credentials.token_command);
 	else
 		loop_later(&credentials->later);
 	if (r < 0) {

@@ -3,18 +3,25 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-extern char **environ;
+void hookenv_now(struct hookenv_moment *ret, struct conn *conn)
+{
+	const char *reason;
 
-/* Not for a hook: what is of ours is set anew, and what the service manager has told us is meant
- * for the daemon alone (a hook that says READY=1 would speak for us). */
-static const char *const withheld[] = {"WSPIPE_", "NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_",
-				       "JOURNAL_STREAM="};
+	*ret = (struct hookenv_moment){
+		.state = conn_state(conn),
+		.time_us = conn_since_us(conn),
+		.http_status = conn_http_status(conn),
+		.close_code = conn_close_code(conn, &reason),
+	};
+	memcpy(ret->cause, conn_cause(conn)->text, sizeof(ret->cause));
+	snprintf(ret->reason, sizeof(ret->reason), "%s", reason);
+	cause_clean(ret->reason, false);
+}
 
 void hookenv_init(struct hookenv *env)
 {
@@ -47,7 +54,8 @@ void hookenv_set_number(struct hookenv *env, const char *key, uint64_t value)
 	hookenv_set(env, key, text);
 }
 
-void hookenv_set_time(struct hookenv *env, const char *key, uint64_t wall_us)
+/* UTC; 0: empty. */
+static void set_time(struct hookenv *env, const char *key, uint64_t wall_us)
 {
 	time_t seconds = (time_t)(wall_us / 1000000);
 	char text[40] = "", fraction[16];
@@ -61,12 +69,21 @@ void hookenv_set_time(struct hookenv *env, const char *key, uint64_t wall_us)
 	hookenv_set(env, key, text);
 }
 
-static bool is_withheld(const char *variable)
+void hookenv_describe(struct hookenv *env, const char *hook, const struct conn *conn,
+		      const struct hookenv_moment *moment)
 {
-	for (size_t i = 0; i < sizeof(withheld) / sizeof(*withheld); i++)
-		if (strncmp(variable, withheld[i], strlen(withheld[i])) == 0)
-			return true;
-	return false;
+	hookenv_set(env, "WSPIPE_HOOK", hook);
+	hookenv_set(env, "WSPIPE_NAME", conn_name(conn));
+	hookenv_set(env, "WSPIPE_URL", conn_url(conn)->display);
+	hookenv_set(env, "WSPIPE_STATE", conn_state_names[moment->state]);
+	hookenv_set(env, "WSPIPE_CAUSE", moment->cause);
+	if (moment->close_code)
+		hookenv_set_number(env, "WSPIPE_CLOSE_CODE", moment->close_code);
+	else
+		hookenv_set(env, "WSPIPE_CLOSE_CODE", "");
+	hookenv_set(env, "WSPIPE_CLOSE_REASON", moment->reason);
+	hookenv_set_number(env, "WSPIPE_HTTP_STATUS", (uint64_t)moment->http_status);
+	set_time(env, "WSPIPE_TIME", moment->time_us);
 }
 
 static size_t count(const struct hookenv *env)
@@ -74,8 +91,6 @@ static size_t count(const struct hookenv *env)
 	const uint8_t *text = buf_head(&env->text);
 	size_t n = 0;
 
-	for (char **variable = environ; *variable; variable++)
-		n++;
 	for (size_t i = 0; i < buf_len(&env->text); i++)
 		n += text[i] == '\0';
 	return n;
@@ -90,9 +105,6 @@ int hookenv_list(struct hookenv *env, char *const **ret)
 	env->list = to = calloc(count(env) + 1, sizeof(*to));
 	if (!to)
 		return -ENOMEM;
-	for (char **variable = environ; *variable; variable++)
-		if (!is_withheld(*variable))
-			*to++ = *variable;
 	for (; text < end; text += strlen(text) + 1)
 		*to++ = text;
 	*ret = env->list;

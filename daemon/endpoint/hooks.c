@@ -10,14 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/job.h"
+#include "base/command.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "endpoint/hookenv.h"
+#include "endpoint/hookslot.h"
 
 enum { RETRY_MS = 1000 };
 
-enum { STARTED, NOTHING }; /* what became of an attempt to run something; or -errno */
+enum { STARTED, NOTHING, WAITS }; /* what became of an attempt to run something; or -errno */
 
 /* How one of the two fares. */
 struct hook {
@@ -26,15 +27,9 @@ struct hook {
 	uint64_t untold;           /* messages or changes lost since a command was told how many */
 };
 
-/* What a command is told of the connection, at the time when it happened. */
 struct change {
 	struct list link;
-	enum conn_state state;
-	uint64_t time_us;
-	uint16_t close_code;
-	int http_status;
-	char cause[sizeof(((struct cause *)NULL)->text)];
-	char reason[WS_REASON_MAX + 1];
+	struct hookenv_moment moment;
 };
 
 struct hooks {
@@ -46,15 +41,16 @@ struct hooks {
 	void (*settled)(void *owner);
 	void *owner;
 
-	struct job *job;
-	struct hook *running; /* whose it is */
+	struct command *command;
+	struct hook *running;  /* whose it is */
+	struct hookslot slot;  /* held while it runs */
 	bool settling, over;  /* over: the limit has passed */
 	bool cannot_start;    /* that was logged */
 
 	struct hook on_message, on_state;
 	struct cursor cursor; /* .spool NULL: there is no on-message */
 	struct mark_holder place;
-	struct block *held; /* the message of the job is in it */
+	struct block *held; /* the message of the command is in it */
 
 	struct conn_watch watch;
 	struct list changes;
@@ -88,7 +84,7 @@ static bool change_is_coming(const struct hooks *hooks)
 
 static bool is_busy(const struct hooks *hooks)
 {
-	if (hooks->job || change_is_coming(hooks))
+	if (hooks->command || change_is_coming(hooks))
 		return true;
 	return !hooks->over && (hooks->n_changes > 0 || message_waits(hooks));
 }
@@ -127,44 +123,9 @@ static void tell_caught_up(struct hooks *hooks)
 	hooks->losing = 0;
 }
 
-/* --- the environment ------------------------------------------------------------------------ */
-
-static void take_picture(struct change *ret, struct conn *conn)
-{
-	const char *reason;
-
-	*ret = (struct change){
-		.state = conn_state(conn),
-		.time_us = conn_since_us(conn),
-		.http_status = conn_http_status(conn),
-		.close_code = conn_close_code(conn, &reason),
-	};
-	memcpy(ret->cause, conn_cause(conn)->text, sizeof(ret->cause));
-	snprintf(ret->reason, sizeof(ret->reason), "%s", reason);
-	cause_clean(ret->reason, false);
-}
-
-static void describe_conn(struct hooks *hooks, struct hookenv *env, const struct hook *hook,
-			  const struct change *change)
-{
-	hookenv_set(env, "WSPIPE_HOOK", hook->name);
-	hookenv_set(env, "WSPIPE_NAME", conn_name(hooks->conn));
-	hookenv_set(env, "WSPIPE_URL", conn_url(hooks->conn)->display);
-	hookenv_set(env, "WSPIPE_RUNTIME_DIR", hooks->runtime_dir);
-	hookenv_set(env, "WSPIPE_STATE", conn_state_names[change->state]);
-	hookenv_set(env, "WSPIPE_CAUSE", change->cause);
-	if (change->close_code)
-		hookenv_set_number(env, "WSPIPE_CLOSE_CODE", change->close_code);
-	else
-		hookenv_set(env, "WSPIPE_CLOSE_CODE", "");
-	hookenv_set(env, "WSPIPE_CLOSE_REASON", change->reason);
-	hookenv_set_number(env, "WSPIPE_HTTP_STATUS", (uint64_t)change->http_status);
-	hookenv_set_number(env, "WSPIPE_MISSED", hook->untold);
-}
-
 /* --- one run -------------------------------------------------------------------------------- */
 
-static void hooks_job_line(void *owner, const char *text)
+static void hooks_command_line(void *owner, const char *text)
 {
 	struct hooks *hooks = owner;
 
@@ -193,10 +154,11 @@ static void release_message(struct hooks *hooks)
 	hooks->held = NULL;
 }
 
-static void end_job(struct hooks *hooks)
+static void end_run(struct hooks *hooks)
 {
-	hooks->job = job_free(hooks->job);
+	hooks->command = command_free(hooks->command);
 	hooks->running = NULL;
+	hookslot_leave(&hooks->slot);
 	release_message(hooks);
 }
 
@@ -208,38 +170,44 @@ static void tell_settled(struct hooks *hooks)
 	hooks->settled(hooks->owner);
 }
 
-static void hooks_job_ended(void *owner)
+static void hooks_command_ended(void *owner)
 {
 	struct hooks *hooks = owner;
 	struct hook *hook = hooks->running;
-	uint64_t left_out = job_lines_left_out(hooks->job);
 
-	if (left_out > 0)
-		log_info(conn_name(hooks->conn), "%s: %llu more lines", hook->name,
-			 (unsigned long long)left_out);
-	judge(hooks, hook, job_problem(hooks->job));
+	judge(hooks, hook, command_problem(hooks->command));
 	if (hook == &hooks->on_message && hooks->place.mark)
 		mark_commit(hooks->place.mark, hooks->cursor.at.seq, hooks->cursor.at.marks);
-	end_job(hooks);
+	end_run(hooks);
 	loop_later(&hooks->next);
 }
 
-static const struct job_events job_events = {.line = hooks_job_line, .ended = hooks_job_ended};
+static const struct command_events command_events = {.line = hooks_command_line,
+						     .ended = hooks_command_ended};
 
-static int start_job(struct hooks *hooks, struct hook *hook, const char *line, struct hookenv *env,
-		     const struct msg *msg)
+/* MSG NULL: it is about a change of state. */
+static int start(struct hooks *hooks, struct hook *hook, const char *line,
+		 const struct hookenv_moment *moment, const struct msg *msg)
 {
-	struct job_options options = {.line = line};
-	int r = hookenv_list(env, &options.environment);
+	struct command_options options = {.line = line};
+	struct hookenv env;
+	int r;
 
-	if (r < 0)
-		return r;
+	hookenv_init(&env);
+	hookenv_describe(&env, hook->name, hooks->conn, moment);
+	hookenv_set(&env, "WSPIPE_RUNTIME_DIR", hooks->runtime_dir);
+	hookenv_set(&env, "WSPIPE_TYPE",
+		    !msg ? "" : msg->kind == MSG_TEXT ? "text" : "binary");
+	hookenv_set_number(&env, "WSPIPE_MISSED", hook->untold);
 	if (msg) {
 		options.input = msg->data;
 		options.input_len = msg->len;
 	}
 	hooks->running = hook;
-	r = job_start(&hooks->job, &options, &job_events, hooks);
+	r = hookenv_list(&env, &options.environment);
+	if (r == 0)
+		r = command_start(&hooks->command, &options, &command_events, hooks);
+	hookenv_done(&env);
 	if (r < 0)
 		return r;
 	hook->untold = 0;
@@ -248,9 +216,8 @@ static int start_job(struct hooks *hooks, struct hook *hook, const char *line, s
 
 static int run_message(struct hooks *hooks)
 {
+	struct hookenv_moment moment;
 	struct position at;
-	struct hookenv env;
-	struct change now;
 	struct msg msg;
 	int r;
 
@@ -264,36 +231,26 @@ static int run_message(struct hooks *hooks)
 		}
 	} while (msg.kind != MSG_TEXT && msg.kind != MSG_BINARY);
 	hooks->held = cursor_hold(&at);
-	take_picture(&now, hooks->conn);
-	hookenv_init(&env);
-	describe_conn(hooks, &env, &hooks->on_message, &now);
-	hookenv_set(&env, "WSPIPE_TYPE", msg.kind == MSG_TEXT ? "text" : "binary");
-	hookenv_set_time(&env, "WSPIPE_TIME", msg.time_us);
-	r = start_job(hooks, &hooks->on_message, hooks->options->on_message, &env, &msg);
+	hookenv_now(&moment, hooks->conn);
+	moment.time_us = msg.time_us;
+	r = start(hooks, &hooks->on_message, hooks->options->on_message, &moment, &msg);
 	if (r == STARTED)
 		cursor_commit(&hooks->cursor, &at);
-	hookenv_done(&env);
 	return r;
 }
 
 static int run_change(struct hooks *hooks)
 {
 	struct change *change = list_first(&hooks->changes, struct change, link);
-	struct hookenv env;
 	int r;
 
 	if (!change)
 		return NOTHING;
-	hookenv_init(&env);
-	describe_conn(hooks, &env, &hooks->on_state, change);
-	hookenv_set(&env, "WSPIPE_TYPE", "");
-	hookenv_set_time(&env, "WSPIPE_TIME", change->time_us);
-	r = start_job(hooks, &hooks->on_state, hooks->options->on_state, &env, NULL);
+	r = start(hooks, &hooks->on_state, hooks->options->on_state, &change->moment, NULL);
 	if (r == STARTED) {
 		forget_oldest(hooks);
 		tell_caught_up(hooks);
 	}
-	hookenv_done(&env);
 	return r;
 }
 
@@ -313,8 +270,13 @@ static void tell_start(struct hooks *hooks, int r)
 /* Changes are told before messages that wait, but not two in a row: each kind gets its turn. */
 static int run_next(struct hooks *hooks)
 {
-	int r = hooks->change_was_last ? run_message(hooks) : run_change(hooks);
+	int r;
 
+	if (hooks->n_changes == 0 && !message_waits(hooks))
+		return NOTHING;
+	if (!hookslot_take(&hooks->slot))
+		return WAITS;
+	r = hooks->change_was_last ? run_message(hooks) : run_change(hooks);
 	if (r == NOTHING)
 		r = hooks->change_was_last ? run_change(hooks) : run_message(hooks);
 	if (r == STARTED)
@@ -327,18 +289,22 @@ static void hooks_on_next(void *owner)
 	struct hooks *hooks = owner;
 	int r;
 
-	if (hooks->job || hooks->over || timer_is_set(&hooks->retry))
+	if (hooks->command || hooks->over || timer_is_set(&hooks->retry))
 		return;
 	r = run_next(hooks);
-	if (r != NOTHING)
-		tell_start(hooks, r);
-	if (r < 0) {
-		end_job(hooks);
-		timer_set(&hooks->retry, RETRY_MS);
-	} else if (r == NOTHING) {
+	if (r == WAITS)
+		return;
+	if (r == NOTHING) {
+		hookslot_leave(&hooks->slot); /* that had come too late */
 		if (hooks->cursor.spool)
 			cursor_wait(&hooks->cursor);
 		tell_settled(hooks);
+		return;
+	}
+	tell_start(hooks, r);
+	if (r < 0) {
+		end_run(hooks);
+		timer_set(&hooks->retry, RETRY_MS);
 	}
 }
 
@@ -373,7 +339,7 @@ static void queue_change(struct hooks *hooks)
 		forget_oldest(hooks);
 	if (!change)
 		return;
-	take_picture(change, hooks->conn);
+	hookenv_now(&change->moment, hooks->conn);
 	list_init(&change->link);
 	list_append(&hooks->changes, &change->link);
 	hooks->n_changes++;
@@ -408,10 +374,10 @@ static void hooks_on_limit(void *owner)
 		conn_name(hooks->conn),
 		"hooks have not ended in time: %s killed; %llu messages and %u changes of state "
 		"were not handed out",
-		hooks->job ? hooks->running->name : "nothing", (unsigned long long)messages,
+		hooks->command ? hooks->running->name : "nothing", (unsigned long long)messages,
 		hooks->n_changes);
 	hooks->over = true;
-	end_job(hooks);
+	end_run(hooks);
 	forget_changes(hooks);
 	tell_settled(hooks);
 }
@@ -493,6 +459,7 @@ int hooks_new(struct hooks **ret, struct conn *conn, const struct hooks_options 
 	hooks->on_state.name = "on-state";
 	list_init(&hooks->changes);
 	later_init(&hooks->next, hooks_on_next, hooks);
+	hookslot_init(&hooks->slot, &hooks->next);
 	hooks->watch = (struct conn_watch){.changed = hooks_conn_changed, .owner = hooks};
 	conn_watch_add(conn, &hooks->watch);
 	hooks->seen_state = conn_state(conn);
@@ -517,7 +484,7 @@ struct hooks *hooks_free(struct hooks *hooks)
 {
 	if (!hooks)
 		return NULL;
-	end_job(hooks);
+	end_run(hooks);
 	forget_changes(hooks);
 	cursor_close(&hooks->cursor);
 	mark_release(&hooks->place);
@@ -538,7 +505,7 @@ static int describe(const struct hooks *hooks, const struct hook *hook, bool com
 	char pid[16] = "null";
 
 	if (hooks->running == hook) {
-		snprintf(pid, sizeof(pid), "%d", (int)job_pid(hooks->job));
+		snprintf(pid, sizeof(pid), "%d", (int)command_pid(hooks->command));
 		behind++;
 	}
 	return buf_printf(out,

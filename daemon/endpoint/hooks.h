@@ -1,7 +1,7 @@
 /* hooks - the commands of a connection: one for each message (on-message), one for each change of
  * state (on-state).
  *
- * One at a time for each connection, never two at once.  Messages wait in the spool: on-message is
+ * One at a time for each connection, never two at once; and HOOKSLOTS over all connections.  Messages wait in the spool: on-message is
  * a reader like any other, may fall behind and miss some, and is told how many.  Changes of state
  * wait in a queue of HOOKS_CHANGES_MAX; the oldest goes when it is full.  Both take turns.  What a
  * command prints is in the log. */

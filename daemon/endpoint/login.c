@@ -14,9 +14,11 @@
 
 #include "base/cleanup.h"
 #include "base/command.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "conn/conn.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/hookenv.h"
 #include "endpoint/intake.h"
 #include "endpoint/outlet.h"
 #include "endpoint/pipe.h"
@@ -58,13 +60,23 @@ static void login_look(void *owner)
 		tell(login);
 }
 
-static void login_command_done(void *owner)
+static void login_command_line(void *owner, const char *text)
+{
+	struct login *login = owner;
+
+	log_info(conn_name(login->conn), "login: %s", text);
+}
+
+static void login_command_ended(void *owner)
 {
 	struct login *login = owner;
 
 	login->ended = true;
 	loop_later(&login->look);
 }
+
+static const struct command_events command_events = {.line = login_command_line,
+						     .ended = login_command_ended};
 
 /* --- the movers ----------------------------------------------------------------------------- */
 
@@ -155,24 +167,23 @@ static int make_pipes(struct login *login, int *ret_in, int *ret_out)
 
 static int run(struct login *login, int in_fd, int out_fd)
 {
-	cleanup_free char *name = NULL, *url = NULL;
-	char *environment[3] = {NULL};
-	const struct command_talk talk = {
+	const struct command_ends ends = {in_fd, out_fd};
+	struct command_options options = {
 		.line = conn_options(login->conn)->opening.login,
-		.in_fd = in_fd,
-		.out_fd = out_fd,
-		.environment = environment,
+		.ends = &ends,
 	};
+	struct hookenv_moment moment;
+	struct hookenv env;
+	int r;
 
-	if (asprintf(&name, "WSPIPE_NAME=%s", conn_name(login->conn)) < 0)
-		name = NULL;
-	if (asprintf(&url, "WSPIPE_URL=%s", conn_url(login->conn)->display) < 0)
-		url = NULL;
-	if (!name || !url)
-		return -ENOMEM;
-	environment[0] = name;
-	environment[1] = url;
-	return command_start_talk(&login->command, &talk, login_command_done, login);
+	hookenv_now(&moment, login->conn);
+	hookenv_init(&env);
+	hookenv_describe(&env, "login", login->conn, &moment);
+	r = hookenv_list(&env, &options.environment);
+	if (r == 0)
+		r = command_start(&login->command, &options, &command_events, login);
+	hookenv_done(&env);
+	return r;
 }
 
 static struct login *login_free(struct login *login)

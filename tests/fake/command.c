@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 struct command {
-	void (*done)(void *owner);
+	const struct command_events *events;
 	void *owner;
 	const char *problem;
 	struct buf output;
@@ -18,17 +18,16 @@ struct command *fake_command_now(void)
 	return now;
 }
 
-int command_start(struct command **ret, const char *line, size_t output_max,
-		  void (*done)(void *owner), void *owner)
+int command_start(struct command **ret, const struct command_options *options,
+		  const struct command_events *events, void *owner)
 {
 	struct command *command = calloc(1, sizeof(*command));
 
-	(void)line;
 	if (!command)
 		return -ENOMEM;
-	command->done = done;
+	command->events = events;
 	command->owner = owner;
-	buf_init(&command->output, output_max);
+	buf_init(&command->output, options->secret_max);
 	*ret = now = command;
 	return 0;
 }
@@ -49,7 +48,7 @@ void fake_command_end(struct command *command, const char *output, const char *p
 	if (buf_append_str(&command->output, output) < 0)
 		abort();
 	command->problem = problem;
-	command->done(command->owner);
+	command->events->ended(command->owner);
 }
 
 const char *command_problem(const struct command *command)
@@ -62,13 +61,12 @@ const struct buf *command_output(const struct command *command)
 	return &command->output;
 }
 
-int command_start_talk(struct command **ret, const struct command_talk *talk,
-		       void (*done)(void *owner), void *owner)
-{
-	return command_start(ret, talk->line, 1, done, owner);
-}
-
 int command_status(const struct command *command)
 {
 	return command_problem(command) ? -1 : 0;
+}
+
+pid_t command_pid(const struct command *command)
+{
+	return command ? 1 : 0;
 }

@@ -1,4 +1,5 @@
-/* Commands of each kind: what they print, how they end, and that nothing of them is left over. */
+/* Commands of each kind: what they are given, what they say and to whom, how they end, and that
+ * nothing of them is left over. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,17 +10,26 @@
 #include <unistd.h>
 
 #include "base/command.h"
+#include "base/lines.h"
 #include "base/loop.h"
 #include "check.h"
 
 enum { WATCHDOG_MS = 20000, MOST = 64 * 1024 };
 
 static struct command *command;
-static char problem[100], output[MOST + 1];
+static char said[2 * MOST], problem[100], output[MOST + 1];
 static size_t output_len;
+static int status;
 static bool over;
 
-static void on_done(void *owner)
+static void on_line(void *owner, const char *text)
+{
+	CHECK(owner == &over && !over);
+	CHECK(strlen(text) <= LINES_BYTES_MAX && strlen(said) + strlen(text) + 2 < sizeof(said));
+	strcat(strcat(said, text), "|");
+}
+
+static void on_ended(void *owner)
 {
 	const struct buf *got = command_output(command);
 	const char *why = command_problem(command);
@@ -27,12 +37,16 @@ static void on_done(void *owner)
 	CHECK(owner == &over && !over);
 	over = true;
 	snprintf(problem, sizeof(problem), "%s", why ? why : "");
+	status = command_status(command);
 	output_len = buf_len(got);
-	memcpy(output, buf_head(got), output_len);
+	if (output_len > 0)
+		memcpy(output, buf_head(got), output_len);
 	output[output_len] = '\0';
 	command = command_free(command);
 	loop_stop();
 }
+
+static const struct command_events events = {.line = on_line, .ended = on_ended};
 
 static void on_watchdog(void *owner)
 {
@@ -56,33 +70,26 @@ static void pause_ms(uint64_t ms)
 	timer_done(&timer);
 }
 
-static void run(const char *line)
+static void start(const struct command_options *options)
+{
+	said[0] = '\0';
+	over = false;
+	CHECK_EQ(command_start(&command, options, &events, &over), 0);
+	CHECK(!over && command_pid(command) > 0 && command_status(command) == -1);
+}
+
+static void run(const struct command_options *options)
 {
 	struct timer dog;
 
-	over = false;
-	CHECK_EQ(timer_init(&dog, on_watchdog, (void *)line), 0);
+	CHECK_EQ(timer_init(&dog, on_watchdog, (void *)options->line), 0);
 	timer_set(&dog, WATCHDOG_MS);
-	CHECK_EQ(command_start(&command, line, MOST, on_done, &over), 0);
-	CHECK(!over);
+	start(options);
 	while (!over)
 		CHECK_EQ(loop_run(), 0);
 	timer_done(&dog);
 	CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
 	CHECK_EQ(errno, ECHILD);
-}
-
-static void prints(const char *line, const char *expected)
-{
-	run(line);
-	CHECK_STR(problem, "");
-	CHECK_STR(output, expected);
-}
-
-static void fails(const char *line, const char *expected)
-{
-	run(line);
-	CHECK_STR(problem, expected);
 }
 
 static unsigned count_descriptors(void)
@@ -96,99 +103,188 @@ static unsigned count_descriptors(void)
 	return n;
 }
 
-static void test_output(void)
+/* --- a secret -----------------------------------------------------------------------------------
+ */
+
+static void run_secret(const char *line)
+{
+	const struct command_options options = {.line = line, .secret_max = MOST};
+
+	run(&options);
+}
+
+static void prints(const char *line, const char *expected)
+{
+	run_secret(line);
+	CHECK_STR(problem, "");
+	CHECK_STR(output, expected);
+	CHECK_STR(said, ""); /* nothing of it is a line */
+}
+
+static void fails(const char *line, const char *expected)
+{
+	run_secret(line);
+	CHECK_STR(problem, expected);
+}
+
+static void test_secret(void)
 {
 	prints("echo hello", "hello\n");
 	prints("true", "");
 	prints("cat", ""); /* standard input is empty */
 	prints("printf one; sleep 0.05; printf two", "onetwo");
-	prints("echo \"$WSPIPE_TEST\"", "from the environment\n");
+	prints("echo \"$TEST_WORD\"", "from the environment\n");
 	prints("exec 1>&-; sleep 0.05", "");
 	prints("echo now; sleep 30 2>/dev/null &", "now\n"); /* the output stays open */
-	run("head -c 65536 /dev/zero | tr '\\0' x");
+	prints("echo now; sleep 30 &", "now\n");             /* and so does standard error */
+	run_secret("head -c 65536 /dev/zero | tr '\\0' x");
 	CHECK_STR(problem, "");
 	CHECK_EQ(output_len, MOST);
 	CHECK_EQ(strspn(output, "x"), MOST);
 }
 
-static void test_failures(void)
+static void test_secret_fails(void)
 {
 	fails("exit 7", "ended with status 7");
+	CHECK_EQ(status, 7);
 	fails("/no/such/program 2>/dev/null", "ended with status 127");
 	fails("kill -TERM $$", "was ended by signal 15");
+	CHECK_EQ(status, -1);
 	fails("kill -PIPE $$", "was ended by signal 13"); /* which we ignore */
 	fails("head -c 65537 /dev/zero", "printed too much");
 	fails("cat /dev/zero", "printed too much");
+	fails("trap '' TERM; cat /dev/zero", "printed too much");
 }
 
-/* No thing of ours is open in the child, and no signal is blocked or ignored. */
-static void test_child(void)
+/* What it complains of is for the log, bounded as for all. */
+static void test_secret_complains(void)
 {
-	sigset_t all, before;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &before);
-	/* glibc's posix_spawn() ignores its own two, 32 and 33. */
-	prints("grep -E '^Sig(Blk|Ign)' /proc/self/status | tr -d '\\t\\n' | tr 18 00",
-	       "SigBlk:0000000000000000SigIgn:0000000000000000");
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	prints("ls /proc/self/fd | tr '\\n' ' '", "0 1 2 3 "); /* 3 is the directory itself */
+	run_secret("echo secret; echo oh >&2; printf dear >&2");
+	CHECK_STR(said, "oh|dear|");
+	CHECK_STR(output, "secret\n");
+	run_secret("seq 1 1000 >&2");
+	CHECK(strstr(said, "|100|900 more lines|") && !strstr(said, "|101|"));
 }
 
-/* Freed while it runs: killed, whatever it has started, and nobody is told. */
-static void test_killed(void)
+/* --- given something ----------------------------------------------------------------------------
+ */
+
+static void run_given(const char *line, const void *input, size_t len)
 {
-	over = false;
-	CHECK_EQ(command_start(&command, "trap '' TERM; sleep 1000 2>/dev/null & sleep 1000 2>/dev/null; true", MOST,
-			       on_done, &over), 0);
-	pause_ms(50);
-	command = command_free(command);
-	for (int i = 0; i < 100 && waitpid(-1, NULL, WNOHANG) == 0; i++)
-		pause_ms(10);
-	CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
-	CHECK(!over);
-	CHECK(!command_free(NULL));
+	static char *environment[] = {(char *)"TEST_WORD=mine", NULL};
+	const struct command_options options = {
+		.line = line, .environment = environment, .input = input, .input_len = len};
+
+	run(&options);
 }
 
-static void on_talk_done(void *owner)
+static void says(const char *line, const char *input, const char *expected)
 {
-	CHECK(owner == &over);
-	over = true;
-	loop_stop();
+	run_given(line, input, strlen(input));
+	CHECK_STR(problem, "");
+	CHECK_STR(said, expected);
 }
 
-/* Descriptors and variables of the caller's; a variable that is there already is replaced. */
+static void test_input(void)
+{
+	size_t len = 3 << 20;
+	char *large = malloc(len);
+
+	CHECK(large);
+	memset(large, 'x', len);
+	says("cat", "hello", "hello|");
+	says("cat; echo end", "", "end|");
+	run_given("sleep 0.05; wc -c", large, len); /* more than the pipe holds */
+	CHECK_STR(said, "3145728|");
+	run_given("true", large, len); /* it does not want it */
+	CHECK_STR(problem, "");
+	run_given("head -c 7; exec <&-; sleep 0.05; echo; echo done", large, len);
+	CHECK_STR(said, "xxxxxxx|done|");
+	free(large);
+}
+
+static void test_lines(void)
+{
+	size_t from;
+
+	says("echo $TEST_WORD; echo to err >&2; printf 'a\\n\\nb'", "", "mine|to err|a||b|");
+	says("exec 1>&- 2>&-; sleep 0.05", "", "");
+	says("echo now; sleep 30 &", "", "now|"); /* the output stays open */
+	run_given("seq 1 1000", "", 0);
+	CHECK(strstr(said, "|100|900 more lines|") && !strstr(said, "|101|"));
+	run_given("seq 1 100", "", 0);
+	CHECK(strstr(said, "|100|") && !strstr(said, "more lines"));
+	run_given("head -c 200000 /dev/zero | tr '\\0' x; echo; echo next", "", 0);
+	CHECK_EQ(strspn(said, "x"), LINES_BYTES_MAX);
+	CHECK_STR(said + LINES_BYTES_MAX, "|next|");
+	run_given("yes & sleep 0.1; kill $!", "", 0); /* a flood does not keep it from its end */
+	from = strlen("y|") * LINES_MAX;
+	CHECK(atoi(said + from) > 1000 && strstr(said + from, " more lines|"));
+	run_given("exit 7", "", 0);
+	CHECK_STR(problem, "ended with status 7");
+	run_given("kill -PIPE $$", "", 0); /* which we ignore */
+	CHECK_STR(problem, "was ended by signal 13");
+}
+
+/* --- one that talks -----------------------------------------------------------------------------
+ */
+
+/* Descriptors and variables of the caller's; standard error is lines here, too. */
 static void test_talk(void)
 {
-	char *environment[] = {(char *)"WSPIPE_TEST=another", (char *)"WSPIPE_MORE=more", NULL};
-	struct command_talk talk = {
-		.line = "read -r word; echo $word $WSPIPE_TEST $WSPIPE_MORE $(env | grep -c "
-			"^WSPIPE_TEST=) ${HOME:+home}; exit 77",
+	char *environment[] = {(char *)"TEST_WORD=another", (char *)"WSPIPE_MORE=more", NULL};
+	struct command_ends ends;
+	struct command_options options = {
+		.line = "read -r word; echo grumble >&2; echo $word $TEST_WORD $WSPIPE_MORE "
+			"$(env | grep -c ^TEST_WORD=) ${HOME:+home}; exit 77",
 		.environment = environment,
+		.ends = &ends,
 	};
-	char said[200] = "";
+	char got[200] = "";
 	int in[2], out[2];
 
 	setenv("HOME", "/", 1);
 	CHECK_EQ(pipe2(in, O_CLOEXEC), 0);
 	CHECK_EQ(pipe2(out, O_CLOEXEC), 0);
-	talk.in_fd = in[0];
-	talk.out_fd = out[1];
-	over = false;
-	CHECK_EQ(command_start_talk(&command, &talk, on_talk_done, &over), 0);
-	CHECK_EQ(command_status(command), -1);
+	ends = (struct command_ends){in[0], out[1]};
 	CHECK_EQ(write(in[1], "hello\n", 6), 6);
-	CHECK_EQ(loop_run(), 0);
-	CHECK(over);
-	CHECK_EQ(command_status(command), 77);
-	CHECK_STR(command_problem(command), "ended with status 77");
-	CHECK(read(out[0], said, sizeof(said) - 1) > 0);
-	CHECK_STR(said, "hello another more 1 home\n");
-	command = command_free(command);
+	run(&options);
+	CHECK_EQ(status, 77);
+	CHECK_STR(problem, "ended with status 77");
+	CHECK_STR(said, "grumble|");
+	CHECK(read(out[0], got, sizeof(got) - 1) > 0);
+	CHECK_STR(got, "hello another more 1 home\n");
 	for (int i = 0; i < 2; i++) {
 		close(in[i]);
 		close(out[i]);
 	}
+}
+
+/* --- the end ------------------------------------------------------------------------------------
+ */
+
+/* Freed while it runs: killed, whatever it has started, and nobody is told. */
+static void check_killed(const struct command_options *options)
+{
+	start(options);
+	pause_ms(50);
+	command = command_free(command);
+	for (int i = 0; i < 1000 && waitpid(-1, NULL, WNOHANG) == 0; i++)
+		pause_ms(10);
+	CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
+	CHECK(!over);
+}
+
+static void test_killed(void)
+{
+	static const char line[] = "trap '' TERM; sleep 1000 & sleep 1000; true";
+	const struct command_options secret = {.line = line, .secret_max = MOST};
+	const struct command_options given = {
+		.line = line, .input = (const uint8_t *)"x", .input_len = 1};
+
+	check_killed(&secret);
+	check_killed(&given);
+	CHECK(!command_free(NULL));
 }
 
 int main(void)
@@ -197,15 +293,17 @@ int main(void)
 
 	signal(SIGPIPE, SIG_IGN);
 	CHECK_EQ(close_range(3, ~0U, CLOSE_RANGE_CLOEXEC), 0); /* whoever started us left open */
-	setenv("WSPIPE_TEST", "from the environment", 1);
+	setenv("TEST_WORD", "from the environment", 1);
 	CHECK_EQ(loop_init(), 0);
 	pause_ms(1);
 	descriptors = count_descriptors();
-	test_output();
-	test_failures();
-	test_child();
-	test_killed();
+	test_secret();
+	test_secret_fails();
+	test_secret_complains();
+	test_input();
+	test_lines();
 	test_talk();
+	test_killed();
 	CHECK_EQ(count_descriptors(), descriptors);
 	loop_done();
 	return 0;

@@ -94,7 +94,7 @@ static void run(void)
 	timer_set(&dog, WATCHDOG_MS);
 	over = false;
 	CHECK(credentials_needed(&options.credentials));
-	CHECK_EQ(credentials_start(&credentials, &options, &url, on_done, &over), 0);
+	CHECK_EQ(credentials_start(&credentials, "a", &options, &url, on_done, &over), 0);
 	CHECK(!over); /* never from inside the call */
 	while (!over)
 		CHECK_EQ(loop_run(), 0);
@@ -312,11 +312,11 @@ static void test_cancel(void)
 	reset();
 	CHECK_EQ(url_parse(&url, options.url, &problem), 0);
 	options.credentials.token_file = (char *)path("token");
-	CHECK_EQ(credentials_start(&credentials, &options, &url, on_done, NULL), 0);
+	CHECK_EQ(credentials_start(&credentials, "a", &options, &url, on_done, NULL), 0);
 	credentials = credentials_free(credentials);
 	options.credentials.token_file = NULL;
 	options.credentials.token_command = (char *)"sleep 1000";
-	CHECK_EQ(credentials_start(&credentials, &options, &url, on_done, NULL), 0);
+	CHECK_EQ(credentials_start(&credentials, "a", &options, &url, on_done, NULL), 0);
 	credentials = credentials_free(credentials);
 	CHECK(!credentials_free(NULL));
 	credentials_forget_request(NULL);
