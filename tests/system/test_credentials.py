@@ -150,7 +150,21 @@ def test_command_that_fails(daemon, server):
                          *FAST))
     eventually(lambda: "token-command ended with status 3" in str(daemon.status("a")["cause"]))
     assert not server.sessions
-    assert "oh\n" in daemon.log
+    assert "a: token-command: oh\n" in daemon.log
+    assert_nothing_shown(daemon)
+
+
+@runs_commands
+def test_command_complains_a_lot(daemon, server, tmp_path):
+    """Of one run 100 lines are logged; and it knows nothing of what the service manager told the daemon."""
+    env = tmp_path / "env"
+    command = f"env > {env}; seq 1 1000 >&2; echo s3cret-one"
+    daemon.start(section("a", server.url, "header = X-Token: @token@", f"token-command = {command}"),
+                 env={"LISTEN_FDS": "7", "JOURNAL_STREAM": "1:1", "WATCHDOG_PID": "1"})
+    daemon.wait_open("a")
+    assert "a: token-command: 100\n" in daemon.log and "a: token-command: 101\n" not in daemon.log
+    assert "a: token-command: 900 more lines\n" in daemon.log
+    assert not any(x in env.read_text() for x in ("LISTEN_", "JOURNAL_STREAM", "WATCHDOG_"))
     assert_nothing_shown(daemon)
 
 

@@ -313,6 +313,60 @@ def test_stop_waits_then_kills(daemon, server, tmp_path):
     assert "hooks have not ended in time: on-message killed" in daemon.log
 
 
+def test_does_not_outlive_the_daemon(daemon, server, tmp_path):
+    """A daemon that is killed takes the command with it, so that the next one's is not a second; what
+    the command has started lives on."""
+    pids = tmp_path / "pids"
+    daemon.start(section("a", server.url, "on-message = " + script(tmp_path, f"""
+        trap '' TERM INT HUP
+        sleep 1000 &
+        echo $$ $! > {pids}.new
+        mv {pids}.new {pids}
+        wait
+        """)))
+    server.session().send("x")
+    eventually(pids.exists)
+    command, started = (int(x) for x in pids.read_text().split())
+    assert hook(daemon)["pid"] == command
+    daemon.kill()
+    try:
+        eventually(lambda: gone(command), what="the command has ended")
+        assert not gone(started)
+    finally:
+        os.kill(started, signal.SIGKILL)
+
+
+def test_at_most_so_many_at_once(daemon, make_server, tmp_path):
+    """Over all connections; the others wait, and have their turn in the order in which they came."""
+    slots, more = 64, 6
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    started.touch()
+    os.mkfifo(gate)
+    names = [f"c{i:02d}" for i in range(slots + more)]
+    server = make_server(PyServer)
+    daemon.start("".join(
+        section(name, f"{server.url}{name}", "endpoints = status",
+                f"on-message = echo $WSPIPE_NAME >> {started}; read -r go < {gate}") for name in names))
+    daemon.wait_open(*names)
+    sessions = {x.path: x for x in (server.session(i) for i in range(len(names)))}
+    with open(gate, "r+b", buffering=0) as opener:
+        for name in names[:slots]:
+            sessions["/" + name].send("x")
+        eventually(lambda: len(lines_of(started)) == slots, 30)
+        for name in names[slots:]:
+            sessions["/" + name].send("x")
+            eventually(lambda name=name: hook(daemon, connection=name)["behind_messages"] == 1)
+            assert hook(daemon, connection=name)["pid"] is None
+        assert sorted(lines_of(started)) == names[:slots]
+        assert daemon.log.count("others wait") == 1
+        for count in range(1, more + 1):
+            opener.write(b"\n")
+            eventually(lambda count=count: lines_of(started)[slots:] == names[slots:slots + count])
+        opener.write(b"\n" * slots)
+        eventually(lambda: not any(hook(daemon, connection=x)["behind_messages"] for x in names), 30)
+    assert sorted(lines_of(started)) == names
+
+
 def test_close_tells_the_last_change(daemon, server, tmp_path):
     """One made with `open` goes when its last change of state was told."""
     out = tmp_path / "got"
@@ -358,7 +412,7 @@ def test_persist(daemon, server, tmp_path, how):
     if how == "kill":
         left = hook(daemon)["pid"]
         daemon.kill()
-        os.killpg(left, signal.SIGKILL)
+        eventually(lambda: gone(left), what="it has ended with the daemon")
     else:
         daemon.stop()
     (tmp_path / "hold").unlink()

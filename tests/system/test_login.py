@@ -249,14 +249,18 @@ def test_environment_and_framing(daemon, make_server, tmp_path):
                                        "IFS= read -r -d '' reply; echo grumble $reply >&2\n")
     daemon.start(section("a", server.url.replace("//", "//ann:" + SECRET + "@"),
                          f"login = {login}", f"token-file = {tmp_path}/token",
-                         "header = X-Token: @token@", "framing = nul"))
+                         "header = X-Token: @token@", "framing = nul"),
+                 env={"LISTEN_FDS": "7", "JOURNAL_STREAM": "1:1", "WSPIPE_TYPE": "stale"})
     assert server.session().recv() == "two\nlines"
     server.session().send("well\ndone")
     daemon.wait_open("a")
     env = (tmp_path / "env").read_text()
     assert "WSPIPE_NAME=a\n" in env and f"WSPIPE_URL={server.url}\n" in env
+    assert "WSPIPE_HOOK=login\n" in env and "WSPIPE_STATE=connecting\n" in env
+    assert "WSPIPE_HTTP_STATUS=101\n" in env and "WSPIPE_CLOSE_CODE=\n" in env
+    assert not any(x in env for x in ("LISTEN_", "JOURNAL_STREAM", "WSPIPE_TYPE"))
     assert SECRET not in env
-    assert "grumble well done" in daemon.log
+    eventually(lambda: "a: login: grumble well done\n" in daemon.log)
 
 
 def test_by_the_client(daemon, make_server, tmp_path):

@@ -86,9 +86,10 @@ int main(void)
 	for (int i = 0; i < HOOKSLOTS; i++)
 		CHECK(hookslot_take(&all[i].slot));
 	CHECK(!hookslot_take(&all[HOOKSLOTS].slot));
-	for (int i = 0; i <= HOOKSLOTS; i++)
+	for (int i = HOOKSLOTS; i >= 0; i--)
 		hookslot_leave(&all[i].slot);
 	turn();
+	CHECK_EQ(held(), 0);
 	loop_done();
 	return 0;
 }
