@@ -315,9 +315,9 @@ def test_stop_waits_then_kills(daemon, server, tmp_path):
 
 def test_does_not_outlive_the_daemon(daemon, server, tmp_path):
     """A daemon that is killed takes the command with it, so that the next one's is not a second; what
-    the command has started lives on."""
+    the command has started lives on (so `exec`: the shell does not wait for the script, but is it)."""
     pids = tmp_path / "pids"
-    daemon.start(section("a", server.url, "on-message = " + script(tmp_path, f"""
+    daemon.start(section("a", server.url, "on-message = exec " + script(tmp_path, f"""
         trap '' TERM INT HUP
         sleep 1000 &
         echo $$ $! > {pids}.new
@@ -404,7 +404,7 @@ def test_persist(daemon, server, tmp_path, how):
         echo "$line" >> {out}
         test "$line" != 10 || test ! -e {tmp_path}/hold || read x < {gate}
         """)
-    daemon.start(section("a", server.url, "persist = yes", f"on-message = {command}", *FAST))
+    daemon.start(section("a", server.url, "persist = yes", f"on-message = exec {command}", *FAST))
     session = server.session()
     session.send(*[f"{i}\n" for i in range(100)])
     session.ping()
