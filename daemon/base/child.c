@@ -63,8 +63,8 @@ struct birth {
 	int error;
 };
 
-/* A handler of ours must not run here, so all signals are blocked until none is left.  What libc
- * keeps for itself it refuses; those are never ignored. */
+/* A handler of ours must not run here, so all signals are blocked until none is left.  Two libc
+ * keeps for itself (32, 33) and refuses: those stay as whoever started us had them. */
 IN_OUR_MEMORY static void forget_signals(void)
 {
 	static const struct sigaction normal = {.sa_handler = SIG_DFL};
@@ -137,7 +137,8 @@ static int spawn(struct child *child, const struct child_options *options)
 	if (r < 0)
 		return r;
 	if (birth.error) {
-		waitpid(r, NULL, 0); /* it has ended already */
+		while (waitpid(r, NULL, 0) < 0 && errno == EINTR)
+			continue; /* it is ending now */
 		return -birth.error;
 	}
 	child->pid = r;

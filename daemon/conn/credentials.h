@@ -28,7 +28,8 @@ struct credentials_options {
 bool credentials_needed(const struct credentials_options *options);
 
 /* DONE is called once, from a clean stack: CAUSE is NULL, or CAUSE_LOCAL that names the file.  They
- * may be freed there.  NAME (for the log), OPTIONS and URL must stay until the request has been sent. -errno. */
+ * may be freed there.  NAME (for the log), OPTIONS and URL must stay until the request has been
+ * sent. -errno. */
 int credentials_start(struct credentials **ret, const char *name,
 		      const struct conn_options *options, const struct url *url,
 		      void (*done)(void *owner, const struct cause *cause), void *owner);

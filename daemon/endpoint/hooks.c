@@ -42,8 +42,8 @@ struct hooks {
 	void *owner;
 
 	struct command *command;
-	struct hook *running;  /* whose it is */
-	struct hookslot slot;  /* held while it runs */
+	struct hook *running; /* whose it is */
+	struct hookslot slot; /* held while it runs */
 	bool settling, over;  /* over: the limit has passed */
 	bool cannot_start;    /* that was logged */
 
@@ -196,8 +196,7 @@ static int start(struct hooks *hooks, struct hook *hook, const char *line,
 	hookenv_init(&env);
 	hookenv_describe(&env, hook->name, hooks->conn, moment);
 	hookenv_set(&env, "WSPIPE_RUNTIME_DIR", hooks->runtime_dir);
-	hookenv_set(&env, "WSPIPE_TYPE",
-		    !msg ? "" : msg->kind == MSG_TEXT ? "text" : "binary");
+	hookenv_set(&env, "WSPIPE_TYPE", !msg ? "" : msg->kind == MSG_TEXT ? "text" : "binary");
 	hookenv_set_number(&env, "WSPIPE_MISSED", hook->untold);
 	if (msg) {
 		options.input = msg->data;

@@ -133,8 +133,10 @@ static void test_fresh(void)
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
 	signal(SIGHUP, SIG_IGN);
-	prints("grep -E '^Sig(Blk|Ign)' /proc/self/status | tr -d '\\t\\n'",
-	       "SigBlk:0000000000000000SigIgn:0000000000000000");
+	/* 32 and 33 are libc's own, and ignored below anybody who uses posix_spawn(). */
+	prints("set -- $(grep -E '^Sig(Blk|Ign)' /proc/self/status); "
+	       "echo $((0x$2)) $((0x$4 & ~0x180000000))",
+	       "0 0\n");
 	CHECK(signal(SIGHUP, SIG_DFL) == SIG_IGN && signal(SIGPIPE, SIG_IGN) == SIG_IGN); /* ours */
 	sigprocmask(SIG_SETMASK, &before, &after);
 	CHECK(sigismember(&after, SIGTERM) && sigismember(&after, SIGCHLD));
