@@ -444,7 +444,8 @@ int hooks_set_options(struct hooks *hooks, const struct hooks_options *options)
 }
 
 int hooks_new(struct hooks **ret, struct conn *conn, const struct hooks_options *options,
-	      const char *runtime_dir, void (*settled)(void *owner), void *owner)
+	      const char *runtime_dir, struct hookslots *slots, void (*settled)(void *owner),
+	      void *owner)
 {
 	struct hooks *hooks = calloc(1, sizeof(*hooks));
 	int r;
@@ -458,7 +459,7 @@ int hooks_new(struct hooks **ret, struct conn *conn, const struct hooks_options 
 	hooks->on_state.name = "on-state";
 	list_init(&hooks->changes);
 	later_init(&hooks->next, hooks_on_next, hooks);
-	hookslot_init(&hooks->slot, &hooks->next);
+	hookslot_init(&hooks->slot, slots, &hooks->next);
 	hooks->watch = (struct conn_watch){.changed = hooks_conn_changed, .owner = hooks};
 	conn_watch_add(conn, &hooks->watch);
 	hooks->seen_state = conn_state(conn);

@@ -1,10 +1,10 @@
 /* hooks - the commands of a connection: one for each message (on-message), one for each change of
  * state (on-state).
  *
- * One at a time for each connection, never two at once; and HOOKSLOTS over all connections.  Messages wait in the spool: on-message is
- * a reader like any other, may fall behind and miss some, and is told how many.  Changes of state
- * wait in a queue of HOOKS_CHANGES_MAX; the oldest goes when it is full.  Both take turns.  What a
- * command prints is in the log. */
+ * One at a time for each connection, never two at once; and HOOKSLOTS over all connections.
+ * Messages wait in the spool: on-message is a reader like any other, may fall behind and miss some,
+ * and is told how many.  Changes of state wait in a queue of HOOKS_CHANGES_MAX; the oldest goes
+ * when it is full.  Both take turns.  What a command prints is in the log. */
 #ifndef ENDPOINT_HOOKS_H
 #define ENDPOINT_HOOKS_H
 
@@ -19,6 +19,7 @@ enum {
 };
 
 struct hooks;
+struct hookslots;
 
 struct hooks_options {
 	char *on_message, *on_state; /* for sh -c; NULL: none */
@@ -29,9 +30,11 @@ static inline bool hooks_wanted(const struct hooks_options *wanted)
 	return wanted->on_message || wanted->on_state;
 }
 
-/* OPTIONS are borrowed; RUNTIME_DIR is for the commands.  SETTLED: see hooks_settle(). -errno. */
+/* OPTIONS and SLOTS are borrowed; RUNTIME_DIR is for the commands.  SETTLED: see hooks_settle().
+ * -errno. */
 int hooks_new(struct hooks **ret, struct conn *conn, const struct hooks_options *options,
-	      const char *runtime_dir, void (*settled)(void *owner), void *owner);
+	      const char *runtime_dir, struct hookslots *slots, void (*settled)(void *owner),
+	      void *owner);
 struct hooks *hooks_free(struct hooks *hooks); /* what runs is killed */
 
 /* The options have moved, or differ: a command that runs goes on, the next one is the new one.  A

@@ -15,6 +15,7 @@
 #include "base/loop.h"
 #include "conn/turns.h"
 #include "endpoint/arrivals.h"
+#include "endpoint/hookslot.h"
 #include "endpoint/shelf.h"
 #include "net/links.h"
 #include "endpoint/login.h"
@@ -46,6 +47,7 @@ struct service {
 	struct records_pool pool;
 	struct arrivals *arrivals;
 	struct turns *turns;
+	struct hookslots hookslots;
 	struct links *links; /* NULL: there is no netlink here */
 	struct channel **channel; /* in order of names */
 	size_t channels, room;
@@ -220,7 +222,8 @@ static int set_hooks(struct channel *channel)
 		r = hooks_set_options(channel->hooks, options);
 	else if (hooks_wanted(options))
 		r = hooks_new(&channel->hooks, channel->conn, options,
-			      channel->service->options.runtime_dir, channel_hooks_settled, channel);
+			      channel->service->options.runtime_dir, &channel->service->hookslots,
+			      channel_hooks_settled, channel);
 	if (r < 0)
 		log_error(channel->section->name, "cannot set up its hooks: %s", strerror(-r));
 	return r;
@@ -552,6 +555,7 @@ int service_new(struct service **ret, const struct service_options *options, str
 	service->started_us = loop_wall_us();
 	later_init(&service->look, service_on_look, service);
 	records_pool_init(&service->pool, config->daemon.memory_bytes);
+	hookslots_init(&service->hookslots);
 	r = arrivals_new(&service->arrivals);
 	if (r == 0)
 		r = turns_new(&service->turns);

@@ -2,9 +2,11 @@
 #include "feed.h"
 
 #include "endpoint/hooks.h"
+#include "endpoint/hookslot.h"
 
 static char *kinds[] = {(char *)"status", NULL};
 static struct hooks_options hook_options;
+static struct hookslots slots;
 static struct hooks *hooks;
 static bool settled;
 static char path[64], gate[64], command[300];
@@ -66,7 +68,7 @@ static void begin(char *on_message, char *on_state)
 	fake_ws_forget();
 	CHECK_EQ(conn_new(&conn, "feed", &conn_opts, &pool), 0);
 	make_endpoints();
-	CHECK_EQ(hooks_new(&hooks, conn, &hook_options, root, on_settled, &settled), 0);
+	CHECK_EQ(hooks_new(&hooks, conn, &hook_options, root, &slots, on_settled, &settled), 0);
 	conn_open(conn);
 	fake_dial_connect(fake_dial_now());
 	fake_ws_open(fake_ws_now());
@@ -202,6 +204,7 @@ static void check_options(void)
 int main(void)
 {
 	feed_init();
+	hookslots_init(&slots);
 	snprintf(path, sizeof(path), "%s/said", root);
 	snprintf(gate, sizeof(gate), "%s/gate", root);
 	check_turns();

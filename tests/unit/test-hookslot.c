@@ -14,6 +14,7 @@ static struct one {
 	int came; /* as which; 0: it has not */
 } all[MANY];
 static int came;
+static struct hookslots slots;
 
 static void on_come(void *owner)
 {
@@ -51,9 +52,10 @@ int main(void)
 {
 	log_open(LOG_LEVEL_ERROR);
 	CHECK_EQ(loop_init(), 0);
+	hookslots_init(&slots);
 	for (int i = 0; i < MANY; i++) {
 		later_init(&all[i].come, on_come, &all[i]);
-		hookslot_init(&all[i].slot, &all[i].come);
+		hookslot_init(&all[i].slot, &slots, &all[i].come);
 		CHECK_EQ(hookslot_take(&all[i].slot), i < HOOKSLOTS);
 		CHECK_EQ(hookslot_take(&all[i].slot),
 			 i < HOOKSLOTS); /* asking twice is asking once */
