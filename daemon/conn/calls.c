@@ -2,7 +2,8 @@
  *
  * Open ones stand in slots, which never move (their timers are known to the loop): on the list
  * `open` in the order in which they were queued, on their caller's list, and in a table by the id
- * that is on the wire.  Ids that are done with are only numbers in a ring. */
+ * that is on the wire.  Ids that are done with are only
+ * numbers, each in the place that it would have for ever if there were enough. */
 #include "conn/calls.h"
 
 #include <errno.h>
@@ -42,9 +43,8 @@ struct chunk {
 
 /* The newest ids of one kind, each with the time of its end. */
 struct done {
-	uint32_t wire[CALLS_DONE_MAX];
-	uint64_t at_ms[CALLS_DONE_MAX];
-	unsigned next;
+	uint32_t wire; /* 0: free */
+	uint32_t abandoned : 1, at_s : 31;
 };
 
 struct pattern {
@@ -69,7 +69,7 @@ struct calls {
 	struct slot **table; /* by wire, linear probing; at most half full */
 	size_t table_size;
 	uint32_t last; /* id given out */
-	struct done *answered, *abandoned;
+	struct done *done; /* CALLS_DONE_MAX of them; NULL: none yet */
 	struct list waiters;
 	struct buf scratch;
 	struct prepared prepared;
@@ -78,25 +78,30 @@ struct calls {
 
 /* --- what is done with ---------------------------------------------------------------------- */
 
-static void done_put(struct done **done, uint32_t wire)
+/* Ids rise, so the newest CALLS_DONE_MAX of them have a place each.  (The kernel gives memory to those
+ * places only that were ever used.) */
+static void done_put(struct calls *calls, uint32_t wire, bool abandoned)
 {
-	struct done *ring = *done;
-
 	if (wire == 0)
 		return;
-	if (!ring && !(ring = *done = calloc(1, sizeof(*ring))))
+	if (!calls->done && !(calls->done = calloc(CALLS_DONE_MAX, sizeof(*calls->done))))
 		return; /* not remembered: its answer will look like an event */
-	ring->wire[ring->next] = wire;
-	ring->at_ms[ring->next] = loop_now_ms();
-	ring->next = (ring->next + 1) % CALLS_DONE_MAX;
+	calls->done[wire % CALLS_DONE_MAX] = (struct done){
+		.wire = wire,
+		.abandoned = abandoned,
+		.at_s = (uint32_t)(loop_now_ms() / 1000) & INT32_MAX,
+	};
 }
 
-static bool done_has(const struct done *ring, uint32_t wire)
+/* NULL: nothing is known of it, or not any more. */
+static const struct done *done_find(const struct calls *calls, uint32_t wire)
 {
-	for (unsigned i = 0; ring && i < CALLS_DONE_MAX; i++)
-		if (ring->wire[i] == wire)
-			return wire != 0 && loop_now_ms() - ring->at_ms[i] < CALLS_DONE_MS;
-	return false;
+	const struct done *done = calls->done ? &calls->done[wire % CALLS_DONE_MAX] : NULL;
+	uint32_t now_s = (uint32_t)(loop_now_ms() / 1000) & INT32_MAX;
+
+	if (!done || wire == 0 || done->wire != wire || now_s - done->at_s >= CALLS_DONE_S)
+		return NULL;
+	return done;
 }
 
 /* --- the table ------------------------------------------------------------------------------ */
@@ -245,7 +250,7 @@ static void slot_on_due(void *owner)
 	cause_set(&cause, CAUSE_TIMEOUT, CALLS_TIMED_OUT, "no answer within %llu.%03u s",
 		  (unsigned long long)slot->timeout_ms / 1000, (unsigned)(slot->timeout_ms % 1000));
 	slot->calls->stats.timed_out++;
-	done_put(&slot->calls->abandoned, slot->wire);
+	done_put(slot->calls, slot->wire, true);
 	fail(slot, &cause);
 }
 
@@ -254,7 +259,7 @@ void caller_leave(struct caller *caller)
 	struct slot *slot;
 
 	while ((slot = list_first(&caller->open, struct slot, in_caller))) {
-		done_put(&slot->calls->abandoned, slot->wire);
+		done_put(slot->calls, slot->wire, true);
 		release(slot);
 	}
 }
@@ -338,8 +343,7 @@ struct calls *calls_free(struct calls *calls)
 	while (!list_empty(&calls->waiters))
 		wake_waiter(calls); /* without calls there is nothing to wait for */
 	free(calls->table);
-	free(calls->answered);
-	free(calls->abandoned);
+	free(calls->done);
 	buf_done(&calls->scratch);
 	pattern_done(&calls->pattern);
 	free(calls);
@@ -623,15 +627,16 @@ static struct slot *find_strange(const struct calls *calls, const struct json_sp
 /* The id of nothing that is open. */
 static int judge_stray(struct calls *calls, const struct msg *msg, uint64_t number)
 {
-	bool ours = number > 0 && number <= CALLS_WIRE_MAX;
+	const struct done *done =
+		number <= CALLS_WIRE_MAX ? done_find(calls, (uint32_t)number) : NULL;
 
 	if (rules_hold(&calls->pattern.not_reply, text_of(msg), msg->len))
 		return CALLS_EVENT;
-	if (ours && done_has(calls->abandoned, (uint32_t)number)) {
+	if (done && done->abandoned) {
 		calls->stats.late++;
 		return CALLS_DROPPED;
 	}
-	if (ours && done_has(calls->answered, (uint32_t)number)) {
+	if (done) {
 		calls->stats.repeated++;
 		return CALLS_DROPPED;
 	}
@@ -690,7 +695,7 @@ static int deliver(struct calls *calls, struct slot *slot, const struct msg *msg
 		return CALLS_DROPPED;
 	}
 	if (kind == CALLS_FINAL) {
-		done_put(&calls->answered, slot->wire);
+		done_put(calls, slot->wire, false);
 		calls->stats.answered++;
 		release(slot);
 	} else {
@@ -710,7 +715,7 @@ int calls_claim(struct calls *calls, const struct msg *msg, struct msg *ret)
 	uint64_t number;
 	int found;
 
-	if ((calls->stats.open == 0 && !calls->answered && !calls->abandoned) ||
+	if ((calls->stats.open == 0 && !calls->done) ||
 	    !could_be_json(msg))
 		return CALLS_EVENT;
 	found = rules_find(&calls->pattern.reply_id, text_of(msg), msg->len, &id, &rule);

@@ -23,8 +23,8 @@ enum {
 	CALLS_MAX = 65536,          /* open at once; then askers wait */
 	CALLS_ID_MAX = 128,         /* bytes of an asker's id as it is written, with its quotes */
 	CALLS_WIRE_MAX = INT32_MAX, /* then from 1 again: many servers have ids of 32 bits */
-	CALLS_DONE_MAX = 1024,      /* ids remembered when they are done with ... */
-	CALLS_DONE_MS = 5 * 60 * 1000, /* ... for so long */
+	CALLS_DONE_MAX = 65536, /* ids, the newest, remembered when they are done with (8 bytes each) ... */
+	CALLS_DONE_S = 5 * 60,  /* ... for so long */
 	CALLS_TIMED_OUT = 1,           /* of CAUSE_TIMEOUT */
 };
 
