@@ -1,4 +1,5 @@
-/* attempt - see attempt.h.  Its parts tell their news in this order: credentials, reach, ws, opening. */
+/* attempt - see attempt.h.  Its parts tell their news in this order: credentials, reach, ws,
+ * opening. */
 #include "conn/attempt.h"
 
 #include <inttypes.h>

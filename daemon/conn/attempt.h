@@ -1,10 +1,11 @@
-/* attempt - one attempt to connect, and the ws that comes of it: the credentials are read, a server is
- * reached, the handshake done, maybe elsewhere once more where the answer redirects, then what must
- * be said and heard first (opening); and then it is open.
+/* attempt - one attempt to connect, and the ws that comes of it: the credentials are read, a server
+ * is reached, the handshake done, maybe elsewhere once more where the answer redirects, then what
+ * must be said and heard first (opening); and then it is open.
  *
- * What it received goes to the receiver, what has left is told to the sender, how it ended to the conn
- * that it is embedded in.  There is one at a time; what the last one came to stays to be asked for.
- * Its clock (`connect-timeout`) is the conn's timer, which is nobody else's until it is open. */
+ * What it received goes to the receiver, what has left is told to the sender, how it ended to the
+ * conn that it is embedded in.  There is one at a time; what the last one came to stays to be asked
+ * for. Its clock (`connect-timeout`) is the conn's timer, which is nobody else's until it is open.
+ */
 #ifndef CONN_ATTEMPT_H
 #define CONN_ATTEMPT_H
 
@@ -27,11 +28,12 @@ struct sender;
 struct timer;
 struct ws;
 
-struct attempt_events { /* to the conn */
+/* To the conn. */
+struct attempt_events {
 	void (*opened)(struct conn *conn, size_t greeted); /* so many greetings are out already */
 	void (*pong)(struct conn *conn, uint64_t ping_mark, uint32_t rtt_us);
-	/* From a clean stack, or from within attempt_start(): attempt_drop() it there.  Until then there
-	 * is all that it had. */
+	/* From a clean stack, or from within attempt_start(): attempt_drop() it there.  Until then
+	 * there is all that it had. */
 	void (*ended)(struct conn *conn, const struct cause *cause);
 };
 
@@ -53,12 +55,12 @@ struct attempt {
 	const struct conn_options *options;
 	struct credentials *credentials; /* of it and its session, where the options have some */
 	struct reach reach;
-	uint64_t left_ms; /* of connect-timeout, when `reach` comes to its turn */
-	struct ws *ws;    /* from the handshake on */
+	uint64_t left_ms;        /* of connect-timeout, when `reach` comes to its turn */
+	struct ws *ws;           /* from the handshake on */
 	struct opening *opening; /* between the upgrade and open, where there is something to do */
 
 	int http_status;     /* of the last handshake: 101, 401, ...; 0: none */
-	uint16_t close_code; /* the server's, of the last session; 1006: it sent no Close; 0: open, or none */
+	uint16_t close_code; /* the server's, of the last session; 1006: no Close came; 0: open, none */
 	char *close_reason;  /* NULL: none */
 };
 
@@ -70,11 +72,12 @@ void attempt_done(struct attempt *attempt);
 void attempt_start(struct attempt *attempt, const struct conn_options *options);
 void attempt_drop(struct attempt *attempt); /* at once, whatever it has */
 
-/* The timer is due: it ends with what it was waiting for.  False: not while it waits for its turn, which
- * may take long. */
+/* The timer is due: it ends with what it was waiting for.  False: not while it waits for its turn,
+ * which may take long. */
 bool attempt_due(struct attempt *attempt);
 
 const char *attempt_close_reason(const struct attempt *attempt); /* "": none */
-void attempt_describe(const struct attempt *attempt, char *text, size_t size); /* what it is doing */
+/* What it is doing. */
+void attempt_describe(const struct attempt *attempt, char *text, size_t size);
 
 #endif

@@ -23,7 +23,6 @@
 
 #include "base/log.h"
 #include "base/loop.h"
-#include "base/strv.h"
 #include "conn/attempt.h"
 #include "conn/durable.h"
 #include "conn/farewell.h"

@@ -1,9 +1,9 @@
 /* farewell - how an open connection is left: what is queued goes first, then our Close, then the
  * server's answer to it is awaited, for `close-timeout` behind the last byte that left.
  *
- * One that settles waits in between until the server has read everything (a pong) and has been quiet for
- * a while, since many stop talking as soon as they see a Close.  Embedded in the conn; the clock is the
- * conn's timer, which is nobody else's while it is closing. */
+ * One that settles waits in between until the server has read everything (a pong) and has been
+ * quiet for a while, since many stop talking as soon as they see a Close.  Embedded in the conn;
+ * the clock is the conn's timer, which is nobody else's while it is closing. */
 #ifndef CONN_FAREWELL_H
 #define CONN_FAREWELL_H
 
@@ -25,11 +25,11 @@ struct farewell { /* zeroed, but for the first three, which are the conn's */
 	struct sender *sender;
 	struct timer *timer;
 	const struct conn_stats *stats;
-	uint8_t step;  /* enum farewell_step */
-	bool said;     /* the Close was given to the link */
-	uint16_t code; /* ... of our Close */
-	char *why;     /* NULL: no reason, or no memory for it */
-	uint64_t progress; /* ws_written() when the timer was last set */
+	uint8_t step;                      /* enum farewell_step */
+	bool said;                         /* the Close was given to the link */
+	uint16_t code;                     /* ... of our Close */
+	char *why;                         /* NULL: no reason, or no memory for it */
+	uint64_t progress;                 /* ws_written() when the timer was last set */
 	uint64_t received, quiet_until_ms; /* FAREWELL_QUIET: messages so far; when it is enough */
 };
 

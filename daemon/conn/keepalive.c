@@ -21,8 +21,8 @@ static void ping(struct sender *sender, struct timer *timer)
 	const struct conn_options *options = sender->options;
 
 	sender_ping(sender); /* nothing, while one is outstanding */
-	timer_set(timer, options->ping_timeout_ms ? options->ping_timeout_ms
-						  : options->ping_interval_ms);
+	timer_set(timer,
+		  options->ping_timeout_ms ? options->ping_timeout_ms : options->ping_interval_ms);
 }
 
 /* The clock runs only from a ping that has really left (websocat #257): ws_silence_ms() knows. */
@@ -36,7 +36,8 @@ void keepalive_due(struct sender *sender, struct timer *timer)
 		ping(sender, timer);
 	} else if (timeout_ms && silence_ms >= timeout_ms) {
 		cause_set(&cause, CAUSE_TIMEOUT, 0,
-			  "ping timeout: the server has been silent for %" PRIu64 " ms", silence_ms);
+			  "ping timeout: the server has been silent for %" PRIu64 " ms",
+			  silence_ms);
 		ws_abort(sender->ws, &cause);
 	} else if (timeout_ms) {
 		timer_set(timer, timeout_ms - silence_ms);

@@ -1,8 +1,9 @@
-/* receiver - the receiving half of a connection: whose a message is, and that readers hear of sessions.
+/* receiver - the receiving half of a connection: whose a message is, and that readers hear of
+ * sessions.
  *
- * An answer goes to its asker (calls), what a login command hears to that command (opening), everything
- * else into the spool, which is owned here.  When that is full (`overflow = block`) the ws is paused until
- * the slowest reader has come nearer.  Embedded in its conn. */
+ * An answer goes to its asker (calls), what a login command hears to that command (opening),
+ * everything else into the spool, which is owned here.  When that is full (`overflow = block`) the
+ * ws is paused until the slowest reader has come nearer.  Embedded in its conn. */
 #ifndef CONN_RECEIVER_H
 #define CONN_RECEIVER_H
 

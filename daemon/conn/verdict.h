@@ -1,5 +1,5 @@
-/* verdict - where a connection goes when its attempt or its link has ended: what was asked for comes
- * first, then `reconnect`.
+/* verdict - where a connection goes when its attempt or its link has ended: what was asked for
+ * comes first, then `reconnect`.
  *
  * Pure.  When a next attempt is due is retry's. */
 #ifndef CONN_VERDICT_H

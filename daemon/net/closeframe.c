@@ -58,8 +58,9 @@ bool closeframe_judge(const uint8_t *payload, size_t len, uint16_t *ret_code,
 			return closeframe_refuse(ret_refusal, CLOSECODE_PROTOCOL,
 						 "the server sent close code %u", (unsigned)code);
 		if (!utf8_valid(payload + 2, len - 2))
-			return closeframe_refuse(ret_refusal, CLOSECODE_INVALID,
-						 "the server sent a close reason that is not UTF-8");
+			return closeframe_refuse(
+				ret_refusal, CLOSECODE_INVALID,
+				"the server sent a close reason that is not UTF-8");
 	}
 	*ret_code = code;
 	return true;

@@ -19,7 +19,8 @@ struct closeframe {
 	char reason[CLOSEFRAME_REASON_MAX + 1];
 };
 
-/* Fills *close whole.  A reason (or NULL) that is too long is cut, not in the middle of a character. */
+/* Fills *close whole.  A reason (or NULL) that is too long is cut, not in the middle of a
+ * character. */
 void closeframe_set(struct closeframe *close, uint16_t code, const char *reason);
 
 /* The same for one that refuses; always false, for those who return what they found. */
@@ -29,8 +30,8 @@ bool closeframe_refuse(struct closeframe *refusal, uint16_t code, const char *fo
 /* The payload of CLOSE; returns its length. */
 size_t closeframe_encode(const struct closeframe *close, uint8_t ret[CLOSEFRAME_PAYLOAD_MAX]);
 
-/* The code in a payload of the server's (CLOSECODE_NONE: it is empty), of which the rest is then UTF-8.
- * False: it breaks a rule, as *ret_refusal says. */
+/* The code in a payload of the server's (CLOSECODE_NONE: it is empty), of which the rest is then
+ * UTF-8. False: it breaks a rule, as *ret_refusal says. */
 bool closeframe_judge(const uint8_t *payload, size_t len, uint16_t *ret_code,
 		      struct closeframe *ret_refusal);
 

@@ -54,8 +54,9 @@ static bool is_plain_tcp(const struct handshake *handshake)
 	       *transport_address(handshake->transport) != '/';
 }
 
-/* Why a server may say nothing, or no more than 400: one that waits for TLS takes a request for garbage,
- * and in TLS 1.3 one that misses our certificate says so behind the handshake, if at all. */
+/* Why a server may say nothing, or no more than 400: one that waits for TLS takes a request for
+ * garbage, and in TLS 1.3 one that misses our certificate says so behind the handshake, if at all.
+ */
 static const char *mute_hint(const struct handshake *handshake)
 {
 	if (is_plain_tcp(handshake))
@@ -89,6 +90,13 @@ static int fail(struct cause **cause, const char *problem)
 	return HANDSHAKE_FAILED;
 }
 
+static int fail_head(const struct handshake *handshake, const char *problem, struct cause **cause)
+{
+	if (head_is_tls(handshake))
+		problem = "the server speaks TLS on this port (use wss://)";
+	return fail(cause, problem);
+}
+
 /* --- the answer ----------------------------------------------------------------------------- */
 
 /* nginx says no more than 400. */
@@ -98,7 +106,8 @@ static void hint_refused(const struct handshake *handshake, int status, struct c
 
 	if (status != 400)
 		return;
-	cause_set(cause, refused.class, refused.code, "%.160s%s", refused.text, mute_hint(handshake));
+	cause_set(cause, refused.class, refused.code, "%.160s%s", refused.text,
+		  mute_hint(handshake));
 	cause->retry_after_ms = refused.retry_after_ms;
 }
 
@@ -162,9 +171,7 @@ static int judge_head(struct handshake *handshake, struct deflate_terms *ret_ter
 		if (r == HTTP_MORE)
 			return HANDSHAKE_MORE;
 		if (r != HTTP_DONE)
-			return fail(cause, head_is_tls(handshake)
-						   ? "the server speaks TLS on this port (use wss://)"
-						   : problem);
+			return fail_head(handshake, problem, cause);
 		outcome = take_head(handshake, &head, ret_terms, cause);
 	}
 	return outcome;

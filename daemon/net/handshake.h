@@ -1,8 +1,8 @@
-/* handshake - the opening handshake of one ws (RFC 6455 4.1): the request goes out, the answer's head
- * comes in, and where it says no also as much of its body as people should see.
+/* handshake - the opening handshake of one ws (RFC 6455 4.1): the request goes out, the answer's
+ * head comes in, and where it says no also as much of its body as people should see.
  *
- * What is asked and what may be answered is upgrade's, how a body is shown is refusal's; here is the
- * reading, bounded in bytes.  Time is the ws's.  Embedded in it, and keeps what was agreed. */
+ * What is asked and what may be answered is upgrade's, how a body is shown is refusal's; here is
+ * the reading, bounded in bytes.  Time is the ws's.  Embedded in it, and keeps what was agreed. */
 #ifndef NET_HANDSHAKE_H
 #define NET_HANDSHAKE_H
 
@@ -41,18 +41,19 @@ int handshake_ask(struct handshake *handshake, struct wsout *out); /* to be flus
 enum {
 	HANDSHAKE_MORE,     /* must come */
 	HANDSHAKE_ACCEPTED, /* *ret_terms: what was agreed about compression */
-	HANDSHAKE_REFUSED,  /* the cause is known, and the body may tell more: handshake_read_body() */
+	HANDSHAKE_REFUSED,  /* the cause is known; the body may tell more: handshake_read_body() */
 	HANDSHAKE_FAILED,   /* that is no answer: the cause is known, nothing more is read */
 };
-/* From `readable`.  A cause gets its room (cause_room()) at *CAUSE when there is one.  -errno: it cannot
- * be read. */
+/* From `readable`.  A cause gets its room (cause_room()) at *CAUSE when there is one.  -errno: it
+ * cannot be read. */
 int handshake_read(struct handshake *handshake, struct deflate_terms *ret_terms,
 		   struct cause **cause);
 
 /* After HANDSHAKE_ACCEPTED: RET takes what came behind the answer's head. */
 void handshake_hand_over(struct handshake *handshake, struct buf *ret);
 
-/* After HANDSHAKE_REFUSED, from there and from `readable`.  True: all that will be shown is there. */
+/* After HANDSHAKE_REFUSED, from there and from `readable`.  True: all that will be shown is there.
+ */
 bool handshake_read_body(struct handshake *handshake);
 /* ... or too late: add what there is of it to CAUSE. */
 void handshake_show_body(struct handshake *handshake, struct cause *cause);

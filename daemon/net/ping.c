@@ -1,5 +1,5 @@
-/* ping - see ping.h.  Round trips are measured by the clock itself, since the loop's stands still while
- * it works. */
+/* ping - see ping.h.  Round trips are measured by the clock itself, since the loop's stands still
+ * while it works. */
 #include "net/ping.h"
 
 #include <endian.h>

@@ -1,9 +1,9 @@
-/* ping - the one ping of ours that is on its way: what has arrived when its pong is here, how long that
- * took, and how long the peer has owed us a sign of life.
+/* ping - the one ping of ours that is on its way: what has arrived when its pong is here, how long
+ * that took, and how long the peer has owed us a sign of life.
  *
- * There is one at a time.  Its payload is its number, so pongs that nobody asked for, which are legal
- * (RFC 6455 5.5.3), are not taken for its answer.  The clock runs only from a ping that has really
- * left.  Embedded in the ws, which sends and reads. */
+ * There is one at a time.  Its payload is its number, so pongs that nobody asked for, which are
+ * legal (RFC 6455 5.5.3), are not taken for its answer.  The clock runs only from a ping that has
+ * really left.  Embedded in the ws, which sends and reads. */
 #ifndef NET_PING_H
 #define NET_PING_H
 
@@ -21,7 +21,8 @@ struct ping { /* zeroed */
 	uint64_t sent_us, left_ms;
 };
 
-/* While none is outstanding.  False: OUT has no room, or there is no memory: try again next time. */
+/* While none is outstanding.  False: OUT has no room, or there is no memory: try again next time.
+ */
 bool ping_send(struct ping *ping, struct wsout *out);
 
 void ping_written(struct ping *ping, uint64_t written); /* transport_written() has grown to this */

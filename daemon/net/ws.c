@@ -1,6 +1,6 @@
-/* ws - the state of one WebSocket: what may happen when, how it ends, and why.  The opening handshake is
- * handshake's, what is received wsin's, what is sent wsout's, the ping ping's; each is told here what to
- * do, and the transport's news go to them. */
+/* ws - the state of one WebSocket: what may happen when, how it ends, and why.  The opening
+ * handshake is handshake's, what is received wsin's, what is sent wsout's, the ping ping's; each is
+ * told here what to do, and the transport's news go to them. */
 #include "net/ws.h"
 
 #include <assert.h>
@@ -78,8 +78,8 @@ static void ws_note_written(struct ws *ws)
 	ping_written(&ws->ping, transport_written(ws->transport));
 }
 
-/* A large message goes on being encoded as long as the socket takes it, but not for ever in one turn:
- * then the rest waits for `writable`. */
+/* A large message goes on being encoded as long as the socket takes it, but not for ever in one
+ * turn: then the rest waits for `writable`. */
 void ws_flush(struct ws *ws)
 {
 	for (int i = 0; ws->state != WS_ENDED; i++) {
@@ -155,7 +155,8 @@ static void ws_send_last(struct ws *ws, const struct closeframe *close)
 	uint8_t payload[CLOSEFRAME_PAYLOAD_MAX];
 
 	if (!ws->out.close_sent)
-		wsout_put_control(&ws->out, WSOUT_CLOSE, payload, closeframe_encode(close, payload));
+		wsout_put_control(&ws->out, WSOUT_CLOSE, payload,
+				  closeframe_encode(close, payload));
 	ws_enter(ws, WS_FAILED);
 	ws_flush(ws);
 	transport_shutdown(ws->transport);
@@ -235,7 +236,8 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason)
 	if (ws->state > WS_OPEN)
 		return;
 	if (ws->state < WS_OPEN) {
-		cause_set(cause_room(&ws->cause), CAUSE_OPERATOR, 0, "closed on request before it was open");
+		cause_set(cause_room(&ws->cause), CAUSE_OPERATOR, 0,
+			  "closed on request before it was open");
 		ws_enter(ws, WS_ENDED);
 		return;
 	}
@@ -595,7 +597,7 @@ void ws_resume(struct ws *ws)
 	if (!ws->paused || ws->state == WS_ENDED)
 		return;
 	ws->paused = false;
-	ping_forgive(&ws->ping); /* its answer may stand behind what was not read */
+	ping_forgive(&ws->ping);         /* its answer may stand behind what was not read */
 	transport_resume(ws->transport); /* calls `readable`: wslay holds bytes too */
 }
 

@@ -1,8 +1,8 @@
 /* wsin - see wsin.h.  Frame headers are read by wslay, fragments are joined by assembly.
  *
  * Why not wslay's event API: it refuses close codes 1012 to 1014, drops messages that were queued
- * before a Close, checks UTF-8 byte by byte, and holds memory that no limit bounds.  wslay knows the
- * frame headers of what comes in, no more. */
+ * before a Close, checks UTF-8 byte by byte, and holds memory that no limit bounds.  wslay knows
+ * the frame headers of what comes in, no more. */
 #include "net/wsin.h"
 
 #include <errno.h>

@@ -1,10 +1,11 @@
-/* wsin - the receiving half of a ws: what the transport has goes in, whole messages and control frames
- * come out, one by one, and what breaks a rule of RFC 6455 is named together with the code that
- * refuses it.
+/* wsin - the receiving half of a ws: what the transport has goes in, whole messages and control
+ * frames come out, one by one, and what breaks a rule of RFC 6455 is named together with the code
+ * that refuses it.
  *
- * Messages that were compressed are inflated, if that was agreed.  A server that begins a message and
- * does not go on with it is found out by the one timer here, which is set only meanwhile.  Embedded
- * in the ws, which decides when to read; what stands in a Close, a ping or a pong is judged there.
+ * Messages that were compressed are inflated, if that was agreed.  A server that begins a message
+ * and does not go on with it is found out by the one timer here, which is set only meanwhile.
+ * Embedded in the ws, which decides when to read; what stands in a Close, a ping or a pong is
+ * judged there.
  *
  * Usage: wsin_begin(); wsin_next() as often as it finds something; wsin_end(). */
 #ifndef NET_WSIN_H
@@ -35,8 +36,8 @@ struct wsin {
 	bool in_frame;
 	bool dry; /* the transport had no more bytes for wslay */
 
-	/* the newest control frame, whole after WSIN_CONTROL until the next call; ends with a NUL */
-	uint8_t control;     /* enum wsin_opcode */
+	/* the newest control frame, whole behind WSIN_CONTROL; ends with a NUL */
+	uint8_t control; /* enum wsin_opcode */
 	uint8_t control_len;
 	uint8_t control_data[CLOSEFRAME_PAYLOAD_MAX + 1];
 
@@ -47,8 +48,8 @@ struct wsin {
 	void *owner;
 };
 
-/* STALLED: the server has not gone on with a message, and is to be refused. -errno; wsin_done() in any
- * case. */
+/* STALLED: the server has not gone on with a message, and is to be refused. -errno; wsin_done() in
+ * any case. */
 int wsin_init(struct wsin *in, struct transport *transport, uint64_t max_message_bytes,
 	      void (*stalled)(void *owner, const struct closeframe *refusal), void *owner);
 void wsin_done(struct wsin *in);

@@ -1,6 +1,8 @@
-/* lone - one connection with nothing around it, in virtual time: dial, ws and commands are the test's.
+/* lone - one connection with nothing around it, in virtual time: dial, ws and commands are the
+ * test's.
  *
- * lone_init() once; then change `options`, make() or go_...(), unmake(), which gives the options back. */
+ * lone_init() once; then change `options`, make() or go_...(), unmake(), which gives the options
+ * back. */
 #ifndef UNIT_LONE_H
 #define UNIT_LONE_H
 

@@ -1,8 +1,8 @@
-/* wire - one ws, its owner and its server, whose every byte is the test's: net/ws.h on a transport that is
- * a fake, in virtual time.
+/* wire - one ws, its owner and its server, whose every byte is the test's: net/ws.h on a transport
+ * that is a fake, in virtual time.
  *
- * wire_init() once; then start() or start_open(), feed...(), settle(), expect...(), stop().  What the
- * owner was told is in `f`, and does what its flags say. */
+ * wire_init() once; then start() or start_open(), feed...(), settle(), expect...(), stop().  What
+ * the owner was told is in `f`, and does what its flags say. */
 #ifndef UNIT_WIRE_H
 #define UNIT_WIRE_H
 
@@ -399,7 +399,6 @@ static inline void server_hangs_up(void)
 {
 	fake_transport_end(f.transport, CAUSE_CLOSED, 1006, "the server closed the connection");
 }
-
 
 /* The script behind the head in one piece; after it; after it byte by byte. */
 enum { PLAY_WITH_HEAD, PLAY_AFTER, PLAY_DRIP, PLAYS };
