@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "base/command.h"
-#include "base/loop.h"
 #include "check.h"
+#include "running.h"
 
-enum { WATCHDOG_MS = 20000, MOST = 64 * 1024 };
+enum { MOST = 64 * 1024 };
 
 static struct command *command;
 static char problem[100], output[MOST + 1];
@@ -34,40 +34,13 @@ static void on_done(void *owner)
 	loop_stop();
 }
 
-static void on_watchdog(void *owner)
-{
-	fprintf(stderr, "'%s' never ends\n", (const char *)owner);
-	exit(1);
-}
-
-static void on_pause_over(void *owner)
-{
-	(void)owner;
-	loop_stop();
-}
-
-static void pause_ms(uint64_t ms)
-{
-	struct timer timer;
-
-	CHECK_EQ(timer_init(&timer, on_pause_over, NULL), 0);
-	timer_set(&timer, ms);
-	loop_run();
-	timer_done(&timer);
-}
-
 static void run(const char *line)
 {
-	struct timer dog;
 
 	over = false;
-	CHECK_EQ(timer_init(&dog, on_watchdog, (void *)line), 0);
-	timer_set(&dog, WATCHDOG_MS);
 	CHECK_EQ(command_start(&command, line, MOST, on_done, &over), 0);
 	CHECK(!over);
-	while (!over)
-		CHECK_EQ(loop_run(), 0);
-	timer_done(&dog);
+	RUN_UNTIL_OF(line, over);
 	CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
 	CHECK_EQ(errno, ECHILD);
 }
@@ -141,10 +114,10 @@ static void test_killed(void)
 	over = false;
 	CHECK_EQ(command_start(&command, "trap '' TERM; sleep 1000 2>/dev/null & sleep 1000 2>/dev/null; true", MOST,
 			       on_done, &over), 0);
-	pause_ms(50);
+	run_for_ms(50);
 	command = command_free(command);
 	for (int i = 0; i < 100 && waitpid(-1, NULL, WNOHANG) == 0; i++)
-		pause_ms(10);
+		run_for_ms(10);
 	CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
 	CHECK(!over);
 	CHECK(!command_free(NULL));
@@ -199,7 +172,7 @@ int main(void)
 	CHECK_EQ(close_range(3, ~0U, CLOSE_RANGE_CLOEXEC), 0); /* whoever started us left open */
 	setenv("WSPIPE_TEST", "from the environment", 1);
 	CHECK_EQ(loop_init(), 0);
-	pause_ms(1);
+	run_for_ms(1);
 	descriptors = count_descriptors();
 	test_output();
 	test_failures();

@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "base/job.h"
-#include "base/loop.h"
 #include "check.h"
+#include "running.h"
 
-enum { WATCHDOG_MS = 20000, MOST = 64 * 1024 };
+enum { MOST = 64 * 1024 };
 
 static struct job *job;
 static char said[MOST], problem[100];
@@ -40,28 +40,6 @@ static void on_ended(void *owner)
 
 static const struct job_events events = {.line = on_line, .ended = on_ended};
 
-static void on_watchdog(void *owner)
-{
-	fprintf(stderr, "'%s' never ends\n", (const char *)owner);
-	exit(1);
-}
-
-static void on_pause_over(void *owner)
-{
-	(void)owner;
-	loop_stop();
-}
-
-static void pause_ms(uint64_t ms)
-{
-	struct timer timer;
-
-	CHECK_EQ(timer_init(&timer, on_pause_over, NULL), 0);
-	timer_set(&timer, ms);
-	loop_run();
-	timer_done(&timer);
-}
-
 static void start(const char *line, const void *input, size_t len)
 {
 	static char *environment[] = {(char *)"PATH=/usr/bin:/bin", (char *)"WORD=mine", NULL};
@@ -76,14 +54,9 @@ static void start(const char *line, const void *input, size_t len)
 
 static void run(const char *line, const void *input, size_t len)
 {
-	struct timer dog;
 
-	CHECK_EQ(timer_init(&dog, on_watchdog, (void *)line), 0);
-	timer_set(&dog, WATCHDOG_MS);
 	start(line, input, len);
-	while (!over)
-		CHECK_EQ(loop_run(), 0);
-	timer_done(&dog);
+	RUN_UNTIL_OF(line, over);
 	CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
 	CHECK_EQ(errno, ECHILD);
 }
@@ -152,10 +125,10 @@ static void test_failures(void)
 static void test_killed(void)
 {
 	start("trap '' TERM; sleep 1000 & sleep 1000; true", "x", 1);
-	pause_ms(50);
+	run_for_ms(50);
 	job = job_free(job);
 	for (int i = 0; i < 100 && waitpid(-1, NULL, WNOHANG) == 0; i++)
-		pause_ms(10);
+		run_for_ms(10);
 	CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
 	CHECK(!over);
 	CHECK(!job_free(NULL));
@@ -168,7 +141,7 @@ int main(void)
 	signal(SIGPIPE, SIG_IGN);
 	CHECK_EQ(close_range(3, ~0U, CLOSE_RANGE_CLOEXEC), 0); /* whoever started us left open */
 	CHECK_EQ(loop_init(), 0);
-	pause_ms(1);
+	run_for_ms(1);
 	descriptors = count_descriptors();
 	test_input();
 	test_output();
