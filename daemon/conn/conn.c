@@ -1,12 +1,11 @@
-/* conn - see conn.h.
+/* conn - see conn.h.  Here are the states, the orders, and what follows when an attempt or a link ends;
+ * the work is done by attempt, sender, receiver, keepalive and farewell.
  *
  * States and what they own:
  *
- *	connecting	credentials being read, a turn being waited for (without a timer), a dial, then a ws
- *			until its handshake is done, maybe redirected to another dial, and then an opening
- *			where there is one; timer: connect-timeout
- *	open		a ws; timer: the next ping, or the wait for its pong
- *	closing		a ws; timer: close-timeout
+ *	connecting	an attempt (attempt.h); timer: connect-timeout, but for a wait for its turn
+ *	open		its ws; timer: the next ping, or the wait for its pong (keepalive.h)
+ *	closing		its ws; timer: close-timeout (farewell.h)
  *	waiting		timer: the next attempt
  *	closed, failed	nothing
  *
@@ -24,33 +23,14 @@
 
 #include "base/log.h"
 #include "base/loop.h"
-#include "base/strv.h"
-#include "codec/frame.h"
+#include "conn/attempt.h"
 #include "conn/durable.h"
-#include "conn/losses.h"
-#include "conn/reach.h"
+#include "conn/farewell.h"
+#include "conn/keepalive.h"
+#include "conn/receiver.h"
 #include "conn/retry.h"
 #include "conn/sender.h"
-
-enum {
-	SETTLE_QUIET_MS = 250,
-	SETTLE_MAX_MS = 2000,
-};
-
-/* Where to go when the link ends. */
-enum wanted {
-	WANT_BY_POLICY, /* as `reconnect` says */
-	WANT_CLOSED,
-	WANT_RECONNECT,
-};
-
-/* conn_finish(): what is still awaited before our Close. */
-enum settle {
-	SETTLED,
-	SETTLE_ASK,   /* the queue is not out yet; then a ping */
-	SETTLE_PONG,  /* the server has read all of it when this is here */
-	SETTLE_QUIET, /* ... and has answered all of it when nothing comes for a while */
-};
+#include "conn/verdict.h"
 
 struct conn {
 	char *name;
@@ -60,37 +40,20 @@ struct conn {
 	enum wanted wanted;
 	uint64_t since_us, open_since_ms, retry_due_ms;
 	struct cause *cause; /* of the last end; NULL: there was none yet */
-	uint16_t close_code; /* ours to send while closing */
-	char *close_why;
-	enum settle settle;
-	uint64_t settle_received, settle_until_ms;
-	bool close_sent;   /* ws_close() was called */
 	bool tried;
-	bool was_open;     /* ever */
-	bool in_session;   /* readers were told that one has begun, and not yet that it has ended */
-	uint64_t progress; /* ws_written() when the close timer was last set */
+	bool was_open; /* ever */
 
-	struct credentials *credentials; /* of this attempt and session, where the options have some */
-	struct reach reach;
-	uint64_t left_ms; /* of connect-timeout, when `reach` comes to its turn */
-	struct ws *ws;
-	struct opening *opening; /* between the upgrade and open, where there is something to do */
-	const struct opening_runner *runner;
-	struct records_pool *pool;
-	struct spool *spool;
+	struct attempt attempt;
 	struct sender sender;
+	struct receiver receiver;
+	struct farewell farewell;
 	struct cursors *cursors;
 	struct durable durable;
 	struct retry retry;
-	struct losses losses;
 	struct timer timer;
 	struct later notify;
 	struct list watches;
 	struct conn_stats stats;
-
-	uint16_t peer_code;
-	char *peer_reason; /* NULL: none */
-	int http_status;
 };
 
 const char *const conn_state_names[CONN_STATES + 1] = {
@@ -142,352 +105,52 @@ static void conn_on_notify(void *owner)
 	}
 }
 
-/* --- one attempt ---------------------------------------------------------------------------- */
-
-static void conn_ended(struct conn *conn, const struct cause *cause);
-
-/* Without memory there is just no reason to show. */
-static void set_peer_reason(struct conn *conn, const char *reason)
-{
-	free(conn->peer_reason);
-	conn->peer_reason = *reason ? strdup(reason) : NULL;
-}
-
-/* Messages may come before it is open, when something is expected first; they are this session's. */
-static void begin_session(struct conn *conn)
-{
-	struct msg mark = {.kind = MSG_OPENED, .time_us = loop_wall_us()};
-
-	if (!conn->in_session)
-		spool_append(conn->spool, &mark);
-	conn->in_session = true;
-}
-
-/* The first GREETED messages of on-open are out. */
-static void conn_opened(struct conn *conn, size_t greeted)
-{
-	if (conn->was_open)
-		conn->stats.reconnects++;
-	conn->was_open = conn->tried = true;
-	conn->peer_code = 0;
-	set_peer_reason(conn, "");
-	conn->open_since_ms = loop_now_ms();
-	sender_link_up(&conn->sender, conn->ws, conn->credentials, greeted);
-	conn_enter(conn, CONN_OPEN);
-	log_info(conn->name, "open: %s%s%s%s%s", ws_address(conn->ws),
-		 *ws_tls(conn->ws) ? ", " : "", ws_tls(conn->ws),
-		 *ws_subprotocol(conn->ws) ? ", subprotocol " : "", ws_subprotocol(conn->ws));
-	begin_session(conn);
-	if (spool_full(conn->spool)) /* still, since the session before */
-		ws_pause(conn->ws);
-	if (conn->options->ping_interval_ms)
-		timer_set(&conn->timer, conn->options->ping_interval_ms);
-}
-
-static void conn_opening_message(void *owner, const struct msg *msg);
-
-static void conn_opening_done(void *owner, const struct cause *cause)
-{
-	struct conn *conn = owner;
-	struct cause kept = cause ? *cause : (struct cause){.class = CAUSE_NONE};
-	size_t greeted = opening_greeted(conn->opening);
-
-	conn->opening = opening_free(conn->opening);
-	if (cause)
-		ws_give_up(conn->ws, 1000, &kept);
-	else
-		conn_opened(conn, greeted);
-}
-
-static void start_opening(struct conn *conn)
-{
-	static const struct opening_events events = {conn_opening_message, conn_opening_done};
-	const struct opening_terms terms = {
-		.conn = conn,
-		.options = conn->options,
-		.ws = conn->ws,
-		.greetings = conn->credentials ? credentials_on_open(conn->credentials)
-					       : conn->options->on_open,
-		.pool = conn->pool,
-		.runner = conn->runner,
-	};
-	struct cause cause;
-	int r = opening_start(&conn->opening, &terms, &events, conn);
-
-	if (r == 0)
-		return;
-	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start the login: %s", strerror(-r));
-	ws_give_up(conn->ws, 1000, &cause);
-}
-
-static void conn_ws_opened(void *owner)
-{
-	struct conn *conn = owner;
-
-	conn->http_status = 101;
-	reach_arrived(&conn->reach);
-	credentials_forget_request(conn->credentials);
-	if (opening_needed(&conn->options->opening))
-		start_opening(conn);
-	else
-		conn_opened(conn, 0);
-}
-
-/* False: its asker has it, or nobody wants it. */
-static bool is_public(struct conn *conn, struct msg *msg)
-{
-	struct msg reply;
-
-	switch (calls_claim(conn->sender.calls, msg, &reply)) {
-	case CALLS_EVENT:
-		return true;
-	case CALLS_PUBLIC:
-		*msg = reply;
-		return true;
-	case CALLS_DELIVERED:
-		*msg = reply;
-		msg->flags |= MSG_IS_REPLY;
-		return conn->options->calls.replies == CALLS_REPLIES_ALL;
-	default:
-		return false;
-	}
-}
-
-static void publish(struct conn *conn, struct msg *msg)
-{
-	begin_session(conn);
-	if (conn->sender.calls && !is_public(conn, msg))
-		return;
-	if (spool_append(conn->spool, msg) == SPOOL_FULL)
-		ws_pause(conn->ws);
-}
-
-static void conn_opening_message(void *owner, const struct msg *heard)
-{
-	struct msg msg = *heard;
-
-	publish(owner, &msg);
-}
-
-static void conn_ws_message(void *owner, const struct msg *received)
-{
-	struct conn *conn = owner;
-	struct msg msg = *received;
-
-	frame_scan(&msg);
-	conn->stats.received_messages++;
-	conn->stats.received_bytes += msg.len;
-	if (!conn->opening || !opening_hear(conn->opening, &msg))
-		publish(conn, &msg);
-}
-
-static void conn_spool_eased(void *owner)
-{
-	struct conn *conn = owner;
-
-	if (conn->ws)
-		ws_resume(conn->ws);
-}
-
-static void conn_spool_missed(void *owner, const char *reader, uint64_t messages, uint64_t bytes)
-{
-	struct conn *conn = owner;
-
-	(void)bytes;
-	losses_add(&conn->losses, reader, messages);
-}
-
-static void conn_ws_drained(void *owner)
-{
-	struct conn *conn = owner;
-
-	if (conn->opening)
-		opening_drained(conn->opening);
-	else
-		sender_written(&conn->sender);
-}
-
-static void conn_ws_pong(void *owner, uint64_t ping_mark, uint32_t rtt_us)
-{
-	struct conn *conn = owner;
-
-	conn->stats.rtt_us = rtt_us;
-	sender_pong(&conn->sender, ping_mark);
-	if (conn->settle == SETTLE_PONG && ping_mark < ws_queued(conn->ws)) {
-		sender_ping(&conn->sender); /* that one was older than our last message */
-	} else if (conn->settle == SETTLE_PONG) {
-		conn->settle = SETTLE_QUIET;
-		conn->settle_received = conn->stats.received_messages;
-		conn->settle_until_ms = loop_now_ms() + SETTLE_MAX_MS;
-		timer_set(&conn->timer, SETTLE_QUIET_MS);
-	}
-	if (conn->state == CONN_OPEN && conn->options->ping_interval_ms)
-		timer_set(&conn->timer, conn->options->ping_interval_ms);
-}
-
-/* What a wait for a turn leaves of connect-timeout. */
-static void note_time_left(struct conn *conn)
-{
-	uint64_t now_ms = loop_now_ms();
-
-	conn->left_ms = conn->timer.due_ms > now_ms ? conn->timer.due_ms - now_ms : 0;
-}
-
-/* Done with the ws in any case.  False: the attempt ends with *cause, which may have changed. */
-static bool follow_redirect(struct conn *conn, struct cause *cause)
-{
-	bool follows = conn->state == CONN_CONNECTING && redirect_is(cause) &&
-		       reach_redirect(&conn->reach, ws_location(conn->ws), cause);
-
-	conn->ws = ws_free(conn->ws);
-	if (!follows)
-		return false;
-	log_info(conn->name, "redirected (HTTP %d) to %s", cause->code,
-		 reach_redirected_to(&conn->reach));
-	note_time_left(conn);
-	reach_go(&conn->reach);
-	return true;
-}
-
-/* What became of the link. */
-static void conn_ws_ended(void *owner, const struct cause *cause)
-{
-	struct conn *conn = owner;
-	struct cause kept = *cause; /* it belongs to the ws */
-	const char *reason = "";
-	uint16_t code = ws_close_code(conn->ws, &reason);
-
-	sender_link_down(&conn->sender, conn->close_sent && code && code == conn->close_code);
-	if (conn->http_status == 101) { /* else the last session's stays to be asked for */
-		conn->peer_code = code ? code : 1006; /* RFC 6455 7.1.5: no Close was received */
-		set_peer_reason(conn, reason);
-	}
-	if (cause->class == CAUSE_HTTP && cause->code)
-		conn->http_status = cause->code;
-	conn->opening = opening_free(conn->opening); /* it uses the ws */
-	if (!follow_redirect(conn, &kept))
-		conn_ended(conn, &kept);
-}
-
-static const struct ws_events ws_events = {
-	.opened = conn_ws_opened,
-	.message = conn_ws_message,
-	.drained = conn_ws_drained,
-	.pong = conn_ws_pong,
-	.ended = conn_ws_ended,
-};
-
-static void conn_reach_begins(void *owner)
-{
-	struct conn *conn = owner;
-
-	timer_set(&conn->timer, conn->left_ms);
-	if (reach_url(&conn->reach)->tls && conn->options->dial.tls.insecure)
-		log_warning(conn->name, "the server's certificate is not verified (insecure = yes)");
-}
-
-static void conn_reach_connected(void *owner, struct transport *transport)
-{
-	struct conn *conn = owner;
-	struct cause cause;
-	int r = ws_start(&conn->ws, transport, reach_url(&conn->reach), reach_ws(&conn->reach),
-			 &ws_events, conn);
-
-	if (r == 0)
-		return;
-	cause_set(&cause, CAUSE_LOCAL, -r, "cannot start the handshake: %s", strerror(-r));
-	conn_ended(conn, &cause);
-}
-
-static void conn_reach_failed(void *owner, const struct cause *cause)
-{
-	conn_ended(owner, cause);
-}
-
-static const struct reach_events reach_events = {
-	.begins = conn_reach_begins,
-	.connected = conn_reach_connected,
-	.failed = conn_reach_failed,
-};
-
-static void start_reach(struct conn *conn)
-{
-	struct credentials *credentials = conn->credentials;
-
-	note_time_left(conn);
-	reach_start(&conn->reach, conn->options,
-		    credentials ? credentials_url(credentials) : &conn->url,
-		    credentials ? credentials_ws(credentials) : &conn->options->ws);
-}
-
-static void conn_credentials_done(void *owner, const struct cause *cause)
-{
-	struct cause kept;
-
-	if (!cause) {
-		start_reach(owner);
-		return;
-	}
-	kept = *cause; /* it belongs to the credentials */
-	conn_ended(owner, &kept);
-}
-
-static void start_credentials(struct conn *conn)
-{
-	struct cause cause;
-	int r = credentials_start(&conn->credentials, conn->name, conn->options, &conn->url,
-				  conn_credentials_done, conn);
-
-	if (r == 0)
-		return;
-	cause_set(&cause, CAUSE_LOCAL, -r, "cannot read the credentials: %s", strerror(-r));
-	conn_ended(conn, &cause);
-}
+/* --- up ------------------------------------------------------------------------------------- */
 
 static void start_attempt(struct conn *conn)
 {
 	conn->wanted = WANT_BY_POLICY;
-	conn->close_sent = false;
-	conn->settle = SETTLED;
-	conn->http_status = 0;
+	farewell_forget(&conn->farewell);
 	conn->stats.attempts++;
 	conn_enter(conn, CONN_CONNECTING);
-	timer_set(&conn->timer, conn->options->connect_timeout_ms);
-	conn->credentials = credentials_free(conn->credentials);
-	if (credentials_needed(&conn->options->credentials))
-		start_credentials(conn);
-	else
-		start_reach(conn);
+	attempt_start(&conn->attempt, conn->options);
 }
 
-/* All that an attempt has. */
-static void drop_attempt(struct conn *conn)
+/* The first GREETED messages of on-open are out. */
+static void conn_attempt_opened(struct conn *conn, size_t greeted)
 {
-	conn->opening = opening_free(conn->opening); /* it uses the ws */
-	reach_drop(&conn->reach);
-	conn->ws = ws_free(conn->ws);
-	conn->credentials = credentials_free(conn->credentials);
+	struct ws *ws = conn->attempt.ws;
+
+	if (conn->was_open)
+		conn->stats.reconnects++;
+	conn->was_open = conn->tried = true;
+	conn->open_since_ms = loop_now_ms();
+	sender_link_up(&conn->sender, ws, conn->attempt.credentials, greeted);
+	conn_enter(conn, CONN_OPEN);
+	log_info(conn->name, "open: %s%s%s%s%s", ws_address(ws), *ws_tls(ws) ? ", " : "",
+		 ws_tls(ws), *ws_subprotocol(ws) ? ", subprotocol " : "", ws_subprotocol(ws));
+	receiver_opened(&conn->receiver);
+	keepalive_start(&conn->sender, &conn->timer);
+}
+
+static void conn_attempt_pong(struct conn *conn, uint64_t ping_mark, uint32_t rtt_us)
+{
+	conn->stats.rtt_us = rtt_us;
+	sender_pong(&conn->sender, ping_mark);
+	farewell_pong(&conn->farewell, ping_mark);
+	if (conn->state == CONN_OPEN)
+		keepalive_start(&conn->sender, &conn->timer);
+}
+
+/* All that was queued has been given to the link. */
+static void conn_sender_drained(void *owner)
+{
+	struct conn *conn = owner;
+
+	farewell_queue_sent(&conn->farewell);
 }
 
 /* --- the end, and what then ----------------------------------------------------------------- */
-
-static bool is_clean(const struct cause *cause)
-{
-	return cause->class == CAUSE_OPERATOR ||
-	       (cause->class == CAUSE_CLOSED && (cause->code == 1000 || cause->code == 1001));
-}
-
-static bool wants_retry(const struct conn *conn, const struct cause *cause)
-{
-	switch (conn->options->reconnect) {
-	case CONN_RECONNECT_NEVER:
-		return false;
-	case CONN_RECONNECT_ON_FAILURE:
-		return !is_clean(cause);
-	default:
-		return true;
-	}
-}
 
 static void wait_and_retry(struct conn *conn, const struct cause *cause, uint64_t open_ms)
 {
@@ -505,157 +168,56 @@ static void wait_and_retry(struct conn *conn, const struct cause *cause, uint64_
 		  delay_ms % 1000 / 100);
 }
 
-static void stay_down(struct conn *conn, const struct cause *cause)
+static void stay_down(struct conn *conn, const struct cause *cause, bool clean)
 {
-	bool clean = conn->wanted == WANT_CLOSED || is_clean(cause);
-
 	conn_enter(conn, clean ? CONN_CLOSED : CONN_FAILED);
 	sender_fail_calls(&conn->sender, cause, true); /* what is queued may wait for very long now */
 	log_write(clean ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, conn->name, cause, "%s",
 		  clean ? "closed" : "failed, and not trying again (reconnect)");
 }
 
+static void go_on(struct conn *conn, const struct cause *cause, uint64_t open_ms)
+{
+	switch (verdict_of(conn->wanted, conn->options->reconnect, cause)) {
+	case VERDICT_AGAIN:
+		log_write(LOG_LEVEL_INFO, conn->name, cause, "connecting again, as asked");
+		start_attempt(conn);
+		break;
+	case VERDICT_WAIT:
+		wait_and_retry(conn, cause, open_ms);
+		break;
+	case VERDICT_CLOSED:
+		stay_down(conn, cause, true);
+		break;
+	case VERDICT_FAILED:
+		stay_down(conn, cause, false);
+		break;
+	}
+}
+
 /* The only way out of connecting, open and closing (but for conn_free()). */
 static void conn_ended(struct conn *conn, const struct cause *cause)
 {
+	const struct attempt *attempt = &conn->attempt;
 	bool was_up = conn->state == CONN_OPEN || conn->state == CONN_CLOSING;
 	uint64_t open_ms = was_up ? loop_now_ms() - conn->open_since_ms + 1 : 0;
-	struct msg mark = {
-		.kind = MSG_CLOSED,
-		.code = conn->peer_code,
-		.time_us = loop_wall_us(),
-		.data = (const uint8_t *)conn->peer_reason,
-		.len = conn->peer_reason ? strlen(conn->peer_reason) : 0,
-	};
 
 	conn->tried = true;
 	*cause_room(&conn->cause) = *cause;
-	drop_attempt(conn);
-	if (conn->in_session)
-		spool_append(conn->spool, &mark);
-	conn->in_session = false;
+	sender_link_down(&conn->sender, farewell_answered(&conn->farewell, attempt->close_code));
+	attempt_drop(&conn->attempt);
+	receiver_ended(&conn->receiver, attempt->close_code, attempt_close_reason(attempt));
 	if (was_up)
 		sender_fail_calls(&conn->sender, cause, false);
-	if (conn->wanted == WANT_RECONNECT) {
-		log_write(LOG_LEVEL_INFO, conn->name, cause, "connecting again, as asked");
-		start_attempt(conn);
-	} else if (conn->wanted == WANT_CLOSED || !wants_retry(conn, cause)) {
-		stay_down(conn, cause);
-	} else {
-		wait_and_retry(conn, cause, open_ms);
-	}
+	go_on(conn, cause, open_ms);
 	sender_arm_expiry(&conn->sender);
 }
 
-/* --- time ----------------------------------------------------------------------------------- */
-
-static void give_up_connecting(struct conn *conn)
-{
-	const char *host, *waits_for = reach_step(&conn->reach, &host);
-	char step[160] = "waiting for token-command";
-	struct cause cause;
-
-	if (reach_waits(&conn->reach)) {
-		conn->tried = true; /* it may take long, and the daemon's start does not wait for it */
-		loop_later(&conn->notify);
-		return;
-	}
-	if (conn->opening)
-		opening_describe(conn->opening, step, sizeof(step));
-	else if (waits_for || conn->ws)
-		snprintf(step, sizeof(step), "%s",
-			 waits_for ? waits_for : "waiting for the answer to the handshake");
-	cause_set(&cause, CAUSE_TIMEOUT, 0, "timed out after %" PRIu64 " ms while %s",
-		  conn->options->connect_timeout_ms, step);
-	if (conn->ws) {
-		conn->opening = opening_free(conn->opening);
-		ws_give_up(conn->ws, 1000, &cause);
-		return;
-	}
-	conn_ended(conn, &cause);
-}
-
-/* The clock runs only from a ping that has really left (websocat #257): ws_silence_ms() knows. */
-static void keep_alive(struct conn *conn)
-{
-	const struct conn_options *options = conn->options;
-	uint64_t silence_ms = ws_silence_ms(conn->ws);
-	struct cause cause;
-
-	if (!ws_ping_outstanding(conn->ws)) {
-		sender_ping(&conn->sender);
-		timer_set(&conn->timer, options->ping_timeout_ms ? options->ping_timeout_ms
-								 : options->ping_interval_ms);
-	} else if (options->ping_timeout_ms && silence_ms >= options->ping_timeout_ms) {
-		cause_set(&cause, CAUSE_TIMEOUT, 0,
-			  "ping timeout: the server has been silent for %" PRIu64 " ms", silence_ms);
-		ws_abort(conn->ws, &cause);
-	} else if (options->ping_timeout_ms) {
-		timer_set(&conn->timer, options->ping_timeout_ms - silence_ms);
-	} else {
-		timer_set(&conn->timer, options->ping_interval_ms);
-	}
-}
-
-static void send_close(struct conn *conn)
-{
-	conn->close_sent = true;
-	sender_stop(&conn->sender);
-	conn->settle = SETTLED;
-	timer_set(&conn->timer, conn->options->close_timeout_ms);
-	ws_close(conn->ws, conn->close_code, conn->close_why ? conn->close_why : "");
-	conn->progress = ws_written(conn->ws); /* messages may still stand ahead of the Close */
-}
-
-/* Is it quiet?  A server that has just read our last message may still be answering it, and many stop
- * talking as soon as they see a Close. */
-static void go_on_settling(struct conn *conn)
-{
-	uint64_t received = conn->stats.received_messages;
-
-	if (received == conn->settle_received || loop_now_ms() >= conn->settle_until_ms) {
-		send_close(conn);
-		return;
-	}
-	conn->settle_received = received;
-	timer_set(&conn->timer, SETTLE_QUIET_MS);
-}
-
-/* All that was queued has been given to the link. */
-static void conn_sender_drained(void *owner)
-{
-	struct conn *conn = owner;
-
-	if (conn->settle == SETTLED) {
-		send_close(conn);
-	} else if (conn->settle == SETTLE_ASK) {
-		conn->settle = SETTLE_PONG;
-		sender_ping(&conn->sender);
-	}
-}
-
-/* As long as queued messages go on leaving, closing may take longer. */
-static void give_up_closing(struct conn *conn)
-{
-	struct cause cause;
-
-	if (conn->settle == SETTLE_QUIET) {
-		go_on_settling(conn);
-		return;
-	}
-	if (ws_written(conn->ws) != conn->progress) {
-		conn->progress = ws_written(conn->ws);
-		timer_set(&conn->timer, conn->options->close_timeout_ms);
-		return;
-	}
-	if (conn->settle != SETTLED) {
-		send_close(conn);
-		return;
-	}
-	cause_set(&cause, CAUSE_OPERATOR, 1006, "closed; the server did not answer within %" PRIu64 " ms",
-		  conn->options->close_timeout_ms);
-	ws_abort(conn->ws, &cause);
-}
+static const struct attempt_events attempt_events = {
+	.opened = conn_attempt_opened,
+	.pong = conn_attempt_pong,
+	.ended = conn_ended,
+};
 
 static void conn_on_timer(void *owner)
 {
@@ -663,13 +225,16 @@ static void conn_on_timer(void *owner)
 
 	switch (conn->state) {
 	case CONN_CONNECTING:
-		give_up_connecting(conn);
+		if (attempt_due(&conn->attempt))
+			break;
+		conn->tried = true; /* it may take long, and the daemon's start does not wait for it */
+		loop_later(&conn->notify);
 		break;
 	case CONN_OPEN:
-		keep_alive(conn);
+		keepalive_due(&conn->sender, &conn->timer);
 		break;
 	case CONN_CLOSING:
-		give_up_closing(conn);
+		farewell_due(&conn->farewell);
 		break;
 	case CONN_WAITING:
 		start_attempt(conn);
@@ -730,10 +295,28 @@ static int set_url(struct conn *conn, const char *text)
 	return 0;
 }
 
+/* Who borrows what of whom.  The conn stays where it is. */
+static void join_parts(struct conn *conn, struct records_pool *pool)
+{
+	const struct attempt_terms terms = {
+		.conn = conn,
+		.name = conn->name,
+		.url = &conn->url,
+		.timer = &conn->timer,
+		.sender = &conn->sender,
+		.receiver = &conn->receiver,
+		.pool = pool,
+	};
+
+	attempt_init(&conn->attempt, &terms, &attempt_events);
+	conn->farewell.sender = &conn->sender;
+	conn->farewell.timer = &conn->timer;
+	conn->farewell.stats = &conn->stats;
+}
+
 int conn_new(struct conn **ret, const char *name, const struct conn_options *options,
 	     struct records_pool *pool)
 {
-	static const struct spool_events spool_events = {conn_spool_eased, conn_spool_missed};
 	struct conn *conn = calloc(1, sizeof(*conn));
 	int r;
 
@@ -741,31 +324,29 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 		return -ENOMEM;
 	list_init(&conn->watches);
 	later_init(&conn->notify, conn_on_notify, conn);
-	reach_init(&conn->reach, &reach_events, conn);
 	conn->options = options;
-	conn->pool = pool;
 	conn->state = CONN_CLOSED;
 	conn->since_us = loop_wall_us();
 	if (getrandom(&conn->retry.random, sizeof(conn->retry.random), 0) < 0)
 		conn->retry.random = conn->since_us;
 	conn->name = strdup(name);
+	join_parts(conn, pool);
 	r = conn->name ? set_url(conn, options->url) : -ENOMEM;
 	if (r == 0)
 		r = timer_init(&conn->timer, conn_on_timer, conn);
 	if (r == 0)
-		r = losses_init(&conn->losses, conn->name);
-	if (r == 0)
 		r = sender_init(&conn->sender, conn->name, options, &conn->stats,
 				conn_sender_drained, conn);
 	if (r == 0)
-		r = spool_new(&conn->spool, &options->spool, pool, &spool_events, conn);
+		r = receiver_init(&conn->receiver, conn->name, options, &conn->stats,
+				  &conn->sender, pool);
 	if (r == 0)
-		r = cursors_new(&conn->cursors, conn->spool);
+		r = cursors_new(&conn->cursors, conn->receiver.spool);
 	if (r < 0) {
 		conn_free(conn);
 		return r;
 	}
-	durable_init(&conn->durable, conn->name, conn->spool, conn->sender.outbox,
+	durable_init(&conn->durable, conn->name, conn->receiver.spool, conn->sender.outbox,
 		     conn->cursors);
 	*ret = conn;
 	return 0;
@@ -773,7 +354,7 @@ int conn_new(struct conn **ret, const char *name, const struct conn_options *opt
 
 void conn_set_runner(struct conn *conn, const struct opening_runner *runner)
 {
-	conn->runner = runner;
+	conn->attempt.terms.runner = runner;
 }
 
 /* Nothing is lost in silence. */
@@ -800,18 +381,16 @@ struct conn *conn_free(struct conn *conn)
 	tell_what_is_lost(conn);
 	while (!list_empty(&conn->watches))
 		list_remove(conn->watches.next);
-	drop_attempt(conn);
+	attempt_done(&conn->attempt);
 	later_cancel(&conn->notify);
 	timer_done(&conn->timer);
-	losses_done(&conn->losses);
+	farewell_done(&conn->farewell);
 	sender_done(&conn->sender);
 	conn->cursors = cursors_free(conn->cursors);
-	conn->spool = spool_free(conn->spool);
+	receiver_done(&conn->receiver);
 	durable_done(&conn->durable);
 	url_done(&conn->url);
 	cause_free(conn->cause);
-	free(conn->peer_reason);
-	free(conn->close_why);
 	free(conn->name);
 	free(conn);
 	return NULL;
@@ -823,20 +402,17 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 	int r, calls_r;
 
 	if (dialing) /* it looks at the old options until it is open */
-		drop_attempt(conn);
+		attempt_drop(&conn->attempt);
 	r = set_url(conn, options->url); /* also the same: the last time may have failed */
 	conn->options = options; /* in any case: the old ones may be freed now */
-	spool_set_options(conn->spool, &options->spool);
+	receiver_set_options(&conn->receiver, options);
 	calls_r = sender_set_options(&conn->sender, options);
 	if (!options->persist && conn->durable.on)
 		durable_stop(&conn->durable);
 	if (dialing)
 		start_attempt(conn);
-	if (conn->state == CONN_OPEN) {
-		timer_cancel(&conn->timer);
-		if (options->ping_interval_ms)
-			timer_set(&conn->timer, options->ping_interval_ms);
-	}
+	if (conn->state == CONN_OPEN)
+		keepalive_start(&conn->sender, &conn->timer);
 	return r < 0 ? r : calls_r;
 }
 
@@ -868,7 +444,7 @@ const char *conn_persist_problem(const struct conn *conn)
 
 void conn_use_turns(struct conn *conn, struct turns *turns)
 {
-	conn->reach.turns = turns;
+	conn->attempt.reach.turns = turns;
 }
 
 /* The attempts since the last good connection go on counting: a network that comes and goes does not
@@ -891,20 +467,15 @@ void conn_network_changed(struct conn *conn)
 		retry_sooner(conn, "the network has changed");
 }
 
-/* All that is known of the network is old: so ask for a sign of life, and give it as long as always. */
 void conn_resumed(struct conn *conn)
 {
 	if (conn->state == CONN_WAITING) {
 		retry_sooner(conn, "the machine has slept");
 	} else if (conn->state == CONN_CONNECTING) {
-		drop_attempt(conn);
+		attempt_drop(&conn->attempt);
 		start_attempt(conn);
-	} else if (conn->state == CONN_OPEN && conn->options->ping_interval_ms) {
-		ws_forgive_silence(conn->ws);
-		sender_ping(&conn->sender); /* unless one is outstanding */
-		timer_set(&conn->timer, conn->options->ping_timeout_ms
-						? conn->options->ping_timeout_ms
-						: conn->options->ping_interval_ms);
+	} else if (conn->state == CONN_OPEN) {
+		keepalive_ask(&conn->sender, &conn->timer);
 	}
 }
 
@@ -920,8 +491,9 @@ static void end_attempt(struct conn *conn)
 {
 	struct cause cause;
 
-	drop_attempt(conn);
-	cause_set(&cause, CAUSE_OPERATOR, 0, "%s", conn->close_why ? conn->close_why : "asked to");
+	attempt_drop(&conn->attempt);
+	cause_set(&cause, CAUSE_OPERATOR, 0, "%s",
+		  conn->farewell.why ? conn->farewell.why : "asked to");
 	conn_ended(conn, &cause);
 }
 
@@ -930,16 +502,12 @@ static void take_down(struct conn *conn, enum wanted wanted, uint16_t code, cons
 		      bool drain)
 {
 	conn->wanted = wanted;
-	free(conn->close_why);
-	conn->close_why = strdup(why); /* without memory there is just no reason given */
-	conn->close_code = code;
+	farewell_plan(&conn->farewell, code, why);
 	sender_close(&conn->sender, drain);
-	conn->settle = SETTLED;
 	switch (conn->state) {
 	case CONN_OPEN:
 		conn_enter(conn, CONN_CLOSING);
-		conn->progress = ws_written(conn->ws);
-		timer_set(&conn->timer, conn->options->close_timeout_ms);
+		farewell_begin(&conn->farewell);
 		break;
 	case CONN_CONNECTING:
 		end_attempt(conn);
@@ -977,7 +545,8 @@ void conn_finish(struct conn *conn, bool settle)
 	if (conn->state != CONN_OPEN)
 		return;
 	take_down(conn, WANT_BY_POLICY, 1000, "", true);
-	conn->settle = settle ? SETTLE_ASK : SETTLED;
+	if (settle)
+		farewell_settle(&conn->farewell);
 }
 
 /* --- watches and questions ------------------------------------------------------------------ */
@@ -1009,7 +578,7 @@ const struct url *conn_url(const struct conn *conn)
 
 struct spool *conn_spool(struct conn *conn)
 {
-	return conn->spool;
+	return conn->receiver.spool;
 }
 
 struct outbox *conn_outbox(struct conn *conn)
@@ -1046,13 +615,13 @@ const struct cause *conn_cause(const struct conn *conn)
 
 uint16_t conn_close_code(const struct conn *conn, const char **ret_reason)
 {
-	*ret_reason = conn->peer_reason ? conn->peer_reason : "";
-	return conn->peer_code;
+	*ret_reason = attempt_close_reason(&conn->attempt);
+	return conn->attempt.close_code;
 }
 
 int conn_http_status(const struct conn *conn)
 {
-	return conn->http_status;
+	return conn->attempt.http_status;
 }
 
 const struct conn_stats *conn_get_stats(const struct conn *conn)
@@ -1062,23 +631,19 @@ const struct conn_stats *conn_get_stats(const struct conn *conn)
 
 struct ws *conn_ws(struct conn *conn)
 {
-	return conn->state == CONN_OPEN || conn->state == CONN_CLOSING ? conn->ws : NULL;
+	return conn->state == CONN_OPEN || conn->state == CONN_CLOSING ? conn->attempt.ws : NULL;
 }
 
 const char *conn_redirected_to(const struct conn *conn)
 {
-	return reach_redirected_to(&conn->reach);
+	return reach_redirected_to(&conn->attempt.reach);
 }
 
 void conn_describe_step(const struct conn *conn, char *text, size_t size)
 {
-	const char *host, *step = reach_step(&conn->reach, &host);
-
-	if (conn->state != CONN_CONNECTING)
-		step = "";
-	else if (!step)
-		step = conn->ws ? "waiting for the answer to the handshake" : "reading the credentials";
-	snprintf(text, size, "%s%s", step, host);
+	*text = '\0';
+	if (conn->state == CONN_CONNECTING)
+		attempt_describe(&conn->attempt, text, size);
 }
 
 uint64_t conn_retry_in_ms(const struct conn *conn)

@@ -1,7 +1,8 @@
 /* conn - one configured connection: when to connect, when to try again, what to send, whom to tell.
  *
  * Lives as long as the daemon wants it; each attempt makes a dial and a ws, which die with it.  Owns
- * the spool (received) and the outbox (to be sent).  A state is entered by one function only.
+ * the spool (received) and the outbox (to be sent), each through its half: receiver, sender.  A state
+ * is entered by one function only.
  * Knows no descriptors and no libevent: tests/sim runs it in virtual time. */
 #ifndef CONN_CONN_H
 #define CONN_CONN_H

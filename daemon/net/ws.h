@@ -1,10 +1,9 @@
 /* ws - one WebSocket on a transport, from the opening handshake to the closing one (RFC 6455).
  *
- * Receiving goes through wslay's frame API under our own message layer (why not
- * its event API: the head of ws.c).  Sending encodes and masks straight into the transport's
- * buffer.  Owner: conn.  `opened`, `message`, `drained` and `pong` are data
- * upcalls: they may call anything here but ws_free().  `ended` comes from a clean stack, once, and
- * there ws is freed.
+ * Receiving goes through wslay's frame API under our own message layer (wsin.h).  Sending encodes and
+ * masks straight into the transport's buffer (wsout.h).  Owner: conn.  `opened`, `message`, `drained`
+ * and `pong` are data upcalls: they may call anything here but ws_free().  `ended` comes from a clean
+ * stack, once, and there ws is freed.
  *
  * Positions count the bytes of data frames only, from 0: pings, pongs and the Close, which may pass
  * between the fragments of a message, are left out.  So the end of a message is known when it is

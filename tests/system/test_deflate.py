@@ -1,5 +1,5 @@
 """permessage-deflate (RFC 7692) against servers that others wrote.  One that lies: test_cases_deflate.py;
-the messages themselves, byte by byte: tests/unit/test-deflate.c and test-ws.c."""
+the messages themselves, byte by byte: tests/unit/test-deflate.c and test-ws-deflate.c."""
 
 import random
 import threading

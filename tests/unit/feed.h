@@ -29,10 +29,15 @@ static struct endpoint_options options;
 static struct conn *conn;
 static struct endpoints *endpoints;
 
+static inline void turn(void)
+{
+	CHECK(event_base_loop(loop_base(), EVLOOP_NONBLOCK) >= 0);
+}
+
 static inline void turns(void)
 {
 	for (int i = 0; i < 20; i++)
-		CHECK(event_base_loop(loop_base(), EVLOOP_NONBLOCK) >= 0);
+		turn();
 }
 
 static inline uint64_t clock_ms(void)
@@ -48,7 +53,7 @@ static inline uint64_t clock_ms(void)
 		uint64_t deadline_ = clock_ms() + 10000;                                           \
 		while (!(condition)) {                                                             \
 			CHECK(clock_ms() < deadline_ && #condition);                               \
-			CHECK(event_base_loop(loop_base(), EVLOOP_NONBLOCK) >= 0);                 \
+			turn();                                                                    \
 			usleep(200);                                                               \
 		}                                                                                  \
 	} while (0)
@@ -101,17 +106,27 @@ static inline void unmake_endpoints(bool keep)
 	turns();
 }
 
-/* An open connection with its endpoints. */
-static inline void make(void)
+/* A connection that nobody has opened yet, with its endpoints. */
+static inline void make_closed(void)
 {
 	fake_ws_forget();
 	CHECK_EQ(conn_new(&conn, "feed", &conn_opts, &pool), 0);
 	make_endpoints();
+}
+
+static inline void go_open(void)
+{
 	conn_open(conn);
 	fake_dial_connect(fake_dial_now());
 	fake_ws_open(fake_ws_now());
 	turns();
 	CHECK_EQ(conn_state(conn), CONN_OPEN);
+}
+
+static inline void make(void)
+{
+	make_closed();
+	go_open();
 }
 
 static inline void unmake(void)

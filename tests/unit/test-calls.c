@@ -318,7 +318,7 @@ static void test_timeout(void)
 	CHECK_EQ(stats().late, 1);
 	CHECK_EQ(receive("{\"id\":2}"), CALLS_DELIVERED);
 	CHECK_EQ(fake_loop_timers(), 0);
-	fake_loop_advance(CALLS_DONE_MS);
+	fake_loop_advance(CALLS_DONE_S * 1000);
 	CHECK_EQ(receive("{\"id\":1}"), CALLS_EVENT);
 	CHECK_EQ(stats().timed_out, 1);
 	unmake();

@@ -1,18 +1,8 @@
 /* confirm: what a pong covers, what is in doubt without it, and that resend sends exactly that again. */
 #include "conn/confirm.h"
 
-#include <string.h>
+#include "lone.h"
 
-#include "base/log.h"
-#include "check.h"
-#include "conn/conn.h"
-#include "dial.h"
-#include "loop.h"
-#include "ws.h"
-
-static struct records_pool pool;
-static struct conn_options options;
-static struct conn *conn;
 static struct confirm_waiter waiter;
 static int told; /* 0: not; 1: confirmed; -1: not so */
 
@@ -35,55 +25,28 @@ static void open_link(void)
 	CHECK_EQ(conn_state(conn), CONN_OPEN);
 }
 
-static void make(bool resend)
+static int say(const char *text)
 {
-	options = (struct conn_options){
-		.url = (char *)"ws://example.org/feed",
-		.ws.max_message_bytes = 1000,
-		.spool.keep_bytes = 1 << 20,
-		.outbox.queue_bytes = 400,
-		.type = MSG_TEXT,
-		.connect_timeout_ms = 20000,
-		.close_timeout_ms = 5000,
-		.reconnect_delay_ms = 1000,
-		.reconnect_max_ms = 60000,
-		.resend = resend,
-	};
-	fake_ws_budget = SIZE_MAX;
-	fake_ws_room = 64 * 1024;
-	fake_ws_forget();
-	told = 0;
-	waiter = (struct confirm_waiter){.told = on_told};
-	CHECK_EQ(conn_new(&conn, "test", &options, &pool), 0);
-}
-
-static void unmake(void)
-{
-	confirm_forget(&waiter);
-	conn = conn_free(conn);
-	fake_loop_settle();
-	CHECK_EQ(fake_loop_timers(), 0);
-	fake_ws_forget();
-}
-
-static void lose_link(void)
-{
-	fake_ws_end(fake_ws_now(), CAUSE_CLOSED, 1006, 0, "");
-	fake_loop_settle();
-}
-
-static int send_text(const char *text)
-{
-	const struct msg msg = {
-		.kind = MSG_TEXT,
-		.data = (const uint8_t *)text,
-		.len = strlen(text),
-	};
-	const char *problem = NULL;
-	int r = conn_send(conn, &msg, NULL, &problem);
+	int r = send_text(text);
 
 	fake_loop_settle();
 	return r;
+}
+
+static void begin(bool resend)
+{
+	options.outbox.queue_bytes = 400;
+	options.ping_interval_ms = options.ping_timeout_ms = 0;
+	options.resend = resend;
+	told = 0;
+	waiter = (struct confirm_waiter){.told = on_told};
+	make();
+}
+
+static void end(void)
+{
+	confirm_forget(&waiter);
+	unmake();
 }
 
 static void send_number(int number)
@@ -91,7 +54,7 @@ static void send_number(int number)
 	char text[16];
 
 	snprintf(text, sizeof(text), "%d", number);
-	CHECK_EQ(send_text(text), CONN_QUEUED);
+	CHECK_EQ(say(text), CONN_QUEUED);
 }
 
 static void pong(void)
@@ -107,7 +70,7 @@ static uint64_t unconfirmed(void)
 
 static void check_counting(void)
 {
-	make(false);
+	begin(false);
 	options.ping_interval_ms = 25000;
 	options.ping_timeout_ms = 20000;
 	open_link();
@@ -151,14 +114,14 @@ static void check_counting(void)
 	fake_ws_end(fake_ws_now(), CAUSE_OPERATOR, 1006, 0, "");
 	fake_loop_settle();
 	CHECK_EQ(unconfirmed(), 4);
-	unmake();
+	end();
 }
 
 static void check_resend(void)
 {
 	static const char *const want[] = {"1", "2", "2", "3", "4", "3", "4", "5"};
 
-	make(true);
+	begin(true);
 	open_link();
 	CHECK_EQ(fake_loop_timers(), 0); /* quiet */
 	send_number(1);
@@ -197,12 +160,12 @@ static void check_resend(void)
 	for (size_t i = 0; i < 5; i++)
 		CHECK_STR(fake_ws_got_text(i), want[i]);
 	CHECK_STR(fake_ws_got_text(5), "4");
-	unmake();
+	end();
 }
 
 static void check_resend_half(void)
 {
-	make(true);
+	begin(true);
 	open_link();
 	send_number(1);
 	fake_ws_take(fake_ws_now(), 3);
@@ -218,7 +181,7 @@ static void check_resend_half(void)
 	fake_ws_end(fake_ws_now(), CAUSE_OPERATOR, 1000, 1000, "");
 	fake_loop_settle();
 	CHECK(conn_is_idle(conn));
-	unmake();
+	end();
 }
 
 /* What is not confirmed counts as queued; a ping does not wait for quiet then. */
@@ -227,28 +190,28 @@ static void check_crowded(void)
 	static char text[101];
 
 	memset(text, 'x', 100);
-	make(true);
+	begin(true);
 	open_link();
 	for (int i = 0; i < 4; i++)
-		CHECK_EQ(send_text(text), CONN_QUEUED);
-	CHECK_EQ(send_text(text), CONN_FULL);
+		CHECK_EQ(say(text), CONN_QUEUED);
+	CHECK_EQ(say(text), CONN_FULL);
 	CHECK_EQ(fake_ws_pings(fake_ws_now()), 1);
 	pong(); /* of the first two, at least */
-	CHECK_EQ(send_text(text), CONN_QUEUED);
+	CHECK_EQ(say(text), CONN_QUEUED);
 	for (int i = 0; i < 100; i++) {
 		if (ws_ping_outstanding(fake_ws_now()))
 			pong();
-		CHECK_EQ(send_text(text), CONN_QUEUED);
+		CHECK_EQ(say(text), CONN_QUEUED);
 	}
 	CHECK(fake_ws_got() > 100);
-	unmake();
+	end();
 }
 
 static void check_waiting(void)
 {
 	struct confirm *confirm;
 
-	make(false);
+	begin(false);
 	open_link();
 	confirm = conn_confirm(conn);
 	confirm_wait(confirm, &waiter);
@@ -291,9 +254,9 @@ static void check_waiting(void)
 	CHECK_EQ(fake_ws_pings(fake_ws_now()), 1);
 	lose_link();
 	CHECK_EQ(told, -1);
-	unmake();
+	end();
 
-	make(true); /* with resend it is confirmed in the end */
+	begin(true); /* with resend it is confirmed in the end */
 	open_link();
 	confirm_wait(conn_confirm(conn), &waiter);
 	send_number(1);
@@ -303,9 +266,9 @@ static void check_waiting(void)
 	open_link();
 	pong();
 	CHECK_EQ(told, 1);
-	unmake();
+	end();
 
-	make(false); /* what grows too old is lost */
+	begin(false); /* what grows too old is lost */
 	options.outbox.ttl_ms = 1000;
 	confirm_wait(conn_confirm(conn), &waiter);
 	send_number(1);
@@ -313,14 +276,12 @@ static void check_waiting(void)
 	CHECK_EQ(conn_set_options(conn, &options), 0);
 	fake_loop_advance(2000);
 	CHECK_EQ(told, -1);
-	unmake();
+	end();
 }
 
 int main(void)
 {
-	CHECK_EQ(loop_init(), 0);
-	log_set_level(LOG_LEVEL_ERROR);
-	records_pool_init(&pool, 1 << 24);
+	lone_init();
 	check_counting();
 	check_resend();
 	check_resend_half();

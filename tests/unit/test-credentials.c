@@ -7,12 +7,10 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/loop.h"
 #include "base/strv.h"
 #include "check.h"
+#include "running.h"
 #include "conn/conn.h"
-
-enum { WATCHDOG_MS = 20000 };
 
 static char dir[] = "/tmp/test-credentials-XXXXXX";
 static struct conn_options options;
@@ -76,29 +74,17 @@ static void on_done(void *owner, const struct cause *why)
 	loop_stop();
 }
 
-static void on_watchdog(void *owner)
-{
-	(void)owner;
-	fprintf(stderr, "nothing happens any more\n");
-	exit(1);
-}
-
 static void run(void)
 {
 	const char *problem;
-	struct timer dog;
 	struct url url;
 
 	CHECK_EQ(url_parse(&url, options.url, &problem), 0);
-	CHECK_EQ(timer_init(&dog, on_watchdog, NULL), 0);
-	timer_set(&dog, WATCHDOG_MS);
 	over = false;
 	CHECK(credentials_needed(&options.credentials));
 	CHECK_EQ(credentials_start(&credentials, "a", &options, &url, on_done, &over), 0);
 	CHECK(!over); /* never from inside the call */
-	while (!over)
-		CHECK_EQ(loop_run(), 0);
-	timer_done(&dog);
+	RUN_UNTIL(over);
 	if (cause.class == CAUSE_NONE) {
 		credentials_forget_request(credentials);
 		CHECK(!credentials_url(credentials)->target);

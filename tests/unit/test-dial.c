@@ -11,16 +11,14 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "base/loop.h"
 #include "certs.h"
 #include "check.h"
 #include "net/address.h"
 #include "net/dial.h"
 #include "net/lookup.h"
 #include "net/transport.h"
+#include "running.h"
 #include "server.h"
-
-enum { WATCHDOG_MS = 20000 };
 
 static char dir[] = "/tmp/test-dial-XXXXXX";
 static char ca_file[64];
@@ -180,40 +178,6 @@ static void caller_stop(struct caller *caller)
 	caller->dial = dial_free(caller->dial);
 	caller->transport = transport_free(caller->transport);
 	url_done(&caller->url);
-}
-
-static void on_watchdog(void *arg)
-{
-	fprintf(stderr, "%s: nothing happens any more\n", (const char *)arg);
-	exit(1);
-}
-
-static void on_pause_over(void *arg)
-{
-	*(bool *)arg = true;
-	loop_stop();
-}
-
-#define RUN_UNTIL(condition)                                                                       \
-	do {                                                                                       \
-		struct timer dog_;                                                                 \
-		CHECK_EQ(timer_init(&dog_, on_watchdog, (void *)#condition), 0);                   \
-		timer_set(&dog_, WATCHDOG_MS);                                                     \
-		while (!(condition))                                                               \
-			CHECK_EQ(loop_run(), 0);                                                   \
-		timer_done(&dog_);                                                                 \
-	} while (0)
-
-static void run_for_ms(uint64_t ms)
-{
-	struct timer timer;
-	bool over = false;
-
-	CHECK_EQ(timer_init(&timer, on_pause_over, &over), 0);
-	timer_set(&timer, ms);
-	while (!over)
-		loop_run();
-	timer_done(&timer);
 }
 
 static void expect_connected(struct caller *caller, const char *address)

@@ -12,58 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <event2/event.h>
-
-#include "base/file.h"
-#include "base/log.h"
-#include "base/loop.h"
-#include "endpoint/arrivals.h"
-#include "check.h"
-#include "dial.h"
-#include "ws.h"
+#include "feed.h"
 
 static char *all[] = {(char *)"in",   (char *)"out",    (char *)"sock",
 		      (char *)"last", (char *)"status", NULL};
-
-static char root[] = "/tmp/test-endpoint-XXXXXX";
-static int root_fd, dir_fd;
-static struct arrivals *arrivals;
-static struct records_pool pool;
-static struct conn_options conn_opts;
-static struct endpoint_options options;
-static struct conn *conn;
-static struct endpoints *endpoints;
-
-/* --- turning the loop ----------------------------------------------------------------------- */
-
-static void turn(void)
-{
-	CHECK(event_base_loop(loop_base(), EVLOOP_NONBLOCK) >= 0);
-}
-
-static void turns(void)
-{
-	for (int i = 0; i < 20; i++)
-		turn();
-}
-
-static uint64_t clock_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-#define UNTIL(condition)                                                                           \
-	do {                                                                                       \
-		uint64_t deadline_ = clock_ms() + 10000;                                           \
-		while (!(condition)) {                                                             \
-			CHECK(clock_ms() < deadline_ && #condition);                               \
-			turn();                                                                    \
-			usleep(200);                                                               \
-		}                                                                                  \
-	} while (0)
 
 static bool rung;
 
@@ -88,72 +40,11 @@ static void check_quiet(void)
 	CHECK(wakes < 20);
 }
 
-/* --- making and unmaking -------------------------------------------------------------------- */
-
-static void defaults(void)
+/* ... and the next one has the usual options. */
+static void leave(void)
 {
-	conn_opts = (struct conn_options){
-		.url = (char *)"ws://example.org/",
-		.ws.max_message_bytes = 1 << 20,
-		.spool.keep_bytes = 16 << 20,
-		.outbox.queue_bytes = 1 << 20,
-		.type = MSG_TEXT,
-		.connect_timeout_ms = 20000,
-		.close_timeout_ms = 5000,
-		.reconnect_delay_ms = 60000,
-		.reconnect_max_ms = 60000,
-	};
-	options = (struct endpoint_options){.endpoints = all, .framing = FRAMING_LINE};
-	fake_ws_budget = SIZE_MAX;
-	fake_ws_room = 1 << 20;
-}
-
-static void make_endpoints(void)
-{
-	const char *path;
-
-	CHECK_EQ(endpoints_new(&endpoints, root_fd, arrivals, NULL, conn, &options, &path), 0);
-	dir_fd = openat(root_fd, "feed", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CHECK(dir_fd >= 0);
-	turns();
-}
-
-static void make(void)
-{
-	fake_ws_forget();
-	CHECK_EQ(conn_new(&conn, "feed", &conn_opts, &pool), 0);
-	make_endpoints();
-}
-
-static void go_open(void)
-{
-	conn_open(conn);
-	fake_dial_connect(fake_dial_now());
-	fake_ws_open(fake_ws_now());
-	turns();
-	CHECK_EQ(conn_state(conn), CONN_OPEN);
-}
-
-static void unmake_endpoints(bool keep)
-{
-	endpoints = endpoints_free(endpoints, keep);
-	close(dir_fd);
-	turns();
-}
-
-static void unmake(void)
-{
-	unmake_endpoints(false);
-	CHECK_EQ(faccessat(root_fd, "feed", F_OK, 0), -1);
-	conn = conn_free(conn);
-	CHECK_EQ(pool.used, 0);
-	fake_ws_forget();
-	defaults();
-}
-
-static void receive(const char *text)
-{
-	fake_ws_text(fake_ws_now(), text);
+	unmake();
+	feed_defaults(all);
 }
 
 static void write_in(const char *text)
@@ -180,7 +71,6 @@ static void check_in(void)
 	char line[32];
 
 	make();
-	go_open();
 	check_quiet(); /* before the first writer */
 	for (int i = 0; i < 300; i++) {
 		snprintf(line, sizeof(line), "%d\n", i);
@@ -206,7 +96,7 @@ static void check_in(void)
 	CHECK_STR(fake_ws_got_text(302), "fine");
 	CHECK_EQ(conn_get_stats(conn)->rejected_messages, 1);
 	check_quiet();
-	unmake();
+	leave();
 }
 
 static int open_in(void)
@@ -243,7 +133,7 @@ static void check_in_full(void)
 	int fd, n;
 
 	conn_opts.outbox.queue_bytes = 7000;
-	make();
+	make_closed();
 	fd = open_in();
 	n = fill_in(fd, 0);
 	outbox_get_stats(conn_outbox(conn), &queue);
@@ -278,11 +168,11 @@ static void check_in_full(void)
 	UNTIL(fake_ws_got() == 1201);
 	CHECK_STR(fake_ws_got_text(1200), "tail");
 	fake_ws_forget();
-	unmake();
+	leave();
 
 	/* only the tail itself finds the queue full; the next writer comes meanwhile */
 	conn_opts.outbox.queue_bytes = 5;
-	make();
+	make_closed();
 	write_in("first\n");
 	turns();
 	write_in("tail");
@@ -293,7 +183,7 @@ static void check_in_full(void)
 	UNTIL(fake_ws_got() == 3);
 	CHECK_STR(fake_ws_got_text(1), "tail");
 	CHECK_STR(fake_ws_got_text(2), "next");
-	unmake();
+	leave();
 }
 
 static void check_in_two_writers(void)
@@ -302,7 +192,7 @@ static void check_in_two_writers(void)
 
 	conn_opts.outbox.queue_bytes = 100;
 	all[1] = (char *)"sock"; /* in and sock are two intakes of one queue */
-	make();
+	make_closed();
 	CHECK(file_connect("/dev/null", 0, &a) < 0);
 	a = open_in();
 	{
@@ -332,7 +222,7 @@ static void check_in_two_writers(void)
 	close(a);
 	close(b);
 	turns();
-	unmake();
+	leave();
 	all[1] = (char *)"out";
 }
 
@@ -342,7 +232,6 @@ static void check_in_broken(void)
 
 	options.framing = FRAMING_LENGTH;
 	make();
-	go_open();
 	fd = open_in();
 	CHECK_EQ(write(fd, "\0\0\0\2ok\x7f\xff\xff\xff rubbish", 18), 18);
 	UNTIL(conn_get_stats(conn)->rejected_messages == 1);
@@ -361,20 +250,20 @@ static void check_in_broken(void)
 	UNTIL(fake_ws_got() == 2);
 	CHECK_STR(fake_ws_got_text(0), "ok");
 	CHECK_STR(fake_ws_got_text(1), "fresh");
-	unmake();
+	leave();
 }
 
 static void check_in_drain(void)
 {
 	int fd;
 
-	make();
+	make_closed();
 	fd = open_in();
 	CHECK_EQ(write(fd, "last words\n", 11), 11);
 	endpoints_drain_in(endpoints);
 	CHECK(!conn_is_idle(conn));
 	close(fd);
-	unmake();
+	leave();
 }
 
 /* --- out ------------------------------------------------------------------------------------ */
@@ -415,7 +304,6 @@ static void check_out(void)
 	int fd;
 
 	make();
-	go_open();
 	for (int i = 0; i < 100; i++) {
 		snprintf(line, sizeof(line), "%d", i);
 		receive(line);
@@ -443,7 +331,7 @@ static void check_out(void)
 	close(fd);
 	turns();
 	check_quiet();
-	unmake();
+	leave();
 }
 
 static void check_out_partly_read(void)
@@ -452,7 +340,6 @@ static void check_out_partly_read(void)
 	int fd, other;
 
 	make();
-	go_open();
 	/* one who comes and reads nothing has taken nothing */
 	receive("kept");
 	fd = open_out();
@@ -497,7 +384,7 @@ static void check_out_partly_read(void)
 	close(other);
 	turns();
 	check_quiet();
-	unmake();
+	leave();
 }
 
 static void fill_text(char *text, size_t len)
@@ -514,7 +401,6 @@ static void check_out_large(void)
 	int fd;
 
 	make();
-	go_open();
 	fill_text(text, 20000);
 	receive(text);
 	receive("small");
@@ -537,7 +423,7 @@ static void check_out_large(void)
 	close(fd);
 	turns();
 	check_quiet();
-	unmake();
+	leave();
 }
 
 static void check_out_missed(void)
@@ -549,7 +435,7 @@ static void check_out_missed(void)
 	int n = 0, first;
 
 	conn_opts.spool.keep_bytes = 100000;
-	make(); /* there before the first message, and never read until too late */
+	make_closed(); /* there before the first message, and never read until too late */
 	go_open();
 	fill_text(text, 1000);
 	for (n = 0; n < 1000; n++) {
@@ -575,7 +461,7 @@ static void check_out_missed(void)
 		snprintf(line, sizeof(line), "%s\n", text);
 		check_next_line(line);
 	}
-	unmake();
+	leave();
 }
 
 static void check_out_batch(void)
@@ -587,7 +473,6 @@ static void check_out_batch(void)
 
 	options.batch = true;
 	make();
-	go_open();
 	for (int i = 0; i < 30000; i++) {
 		snprintf(line, sizeof(line), "%d", i);
 		receive(line);
@@ -606,7 +491,7 @@ static void check_out_batch(void)
 	check_quiet();
 	close(fd);
 	turns();
-	unmake();
+	leave();
 }
 
 /* --- sock ----------------------------------------------------------------------------------- */
@@ -651,7 +536,6 @@ static void check_sock(void)
 	int a, b, c;
 
 	make();
-	go_open();
 	receive("before anybody");
 	a = open_sock();
 	b = open_sock();
@@ -690,7 +574,7 @@ static void check_sock(void)
 	UNTIL(clients() == 0);
 	receive("nobody");
 	turns();
-	unmake();
+	leave();
 }
 
 static void check_sock_broken(void)
@@ -700,13 +584,12 @@ static void check_sock_broken(void)
 
 	options.framing = FRAMING_LENGTH;
 	make();
-	go_open();
 	fd = open_sock();
 	CHECK_EQ(write(fd, "\xff\xff\xff\xff!", 5), 5);
 	CHECK_EQ(read_now(fd, &byte, 1), 0);
 	CHECK_EQ(clients(), 0);
 	close(fd);
-	unmake();
+	leave();
 }
 
 /* One client does not read.  The other gets everything, and the first is told what it has missed.
@@ -721,7 +604,6 @@ static void check_sock_slow(void)
 
 	conn_opts.spool.keep_bytes = 1 << 20;
 	make();
-	go_open();
 	slow = open_sock();
 	fast = open_sock();
 	fill_text(text, LEN);
@@ -771,7 +653,7 @@ static void check_sock_slow(void)
 	close(slow);
 	close(fast);
 	UNTIL(clients() == 0);
-	unmake();
+	leave();
 }
 
 static void check_sock_full(void)
@@ -781,7 +663,6 @@ static void check_sock_full(void)
 	uint64_t begun;
 
 	make();
-	go_open();
 	CHECK(spare >= 0);
 	for (int i = 0; i < 4; i++)
 		fd[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -815,7 +696,7 @@ static void check_sock_full(void)
 	for (int i = 0; i < 3; i++)
 		close(fd[i]);
 	turns();
-	unmake();
+	leave();
 }
 
 /* --- files ---------------------------------------------------------------------------------- */
@@ -841,7 +722,7 @@ static void check_last(void)
 {
 	struct stat before, after;
 
-	make();
+	make_closed();
 	CHECK_STR(content("last"), "(none)");
 	go_open();
 	receive("first");
@@ -859,7 +740,7 @@ static void check_last(void)
 	CHECK_EQ(fstatat(dir_fd, "last", &after, 0), 0);
 	CHECK_EQ(before.st_ino, after.st_ino);
 	CHECK_EQ(before.st_ctim.tv_nsec, after.st_ctim.tv_nsec);
-	unmake();
+	leave();
 }
 
 static bool status_has(const char *line)
@@ -869,7 +750,7 @@ static bool status_has(const char *line)
 
 static void check_status(void)
 {
-	make();
+	make_closed();
 	CHECK(status_has("state='closed'\n"));
 	CHECK(status_has("name='feed'\n"));
 	go_open();
@@ -882,7 +763,7 @@ static void check_status(void)
 	CHECK(status_has("close_reason='it'\\''s?state='\\''open'\\''?$(reboot)'\n"));
 	CHECK(!status_has("\nstate='\\''open"));
 	CHECK(!status_has("\nstate='open"));
-	unmake();
+	leave();
 }
 
 static void check_modes(void)
@@ -901,7 +782,6 @@ static void check_modes(void)
 	int n = 0;
 
 	make();
-	go_open();
 	receive("something");
 	UNTIL(is_newest("something\n"));
 	for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++) {
@@ -939,7 +819,7 @@ static void check_modes(void)
 	CHECK_EQ(faccessat(dir_fd, "out", F_OK, 0), -1);
 	CHECK_EQ(faccessat(dir_fd, "last", F_OK, 0), -1);
 	all[1] = (char *)"out";
-	unmake();
+	leave();
 }
 
 static void check_foreign_file(void)
@@ -957,20 +837,13 @@ static void check_foreign_file(void)
 	CHECK_EQ(faccessat(root_fd, "feed/out", F_OK, 0), 0); /* left alone */
 	CHECK_EQ(unlinkat(root_fd, "feed/out", 0), 0);
 	make_endpoints();
-	unmake();
+	leave();
 }
 
 int main(void)
 {
-	CHECK_EQ(loop_init(), 0);
-	signal(SIGPIPE, SIG_IGN);
-	log_set_level(LOG_LEVEL_ERROR);
-	CHECK(mkdtemp(root));
-	root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CHECK(root_fd >= 0);
-	CHECK_EQ(arrivals_new(&arrivals), 0);
-	records_pool_init(&pool, 1 << 28);
-	defaults();
+	feed_init();
+	feed_defaults(all);
 	check_in();
 	check_in_full();
 	check_in_two_writers();
@@ -989,8 +862,6 @@ int main(void)
 	check_modes();
 	check_foreign_file();
 	check_sock_full();
-	arrivals_free(arrivals);
-	loop_done();
-	CHECK_EQ(rmdir(root), 0);
+	feed_done();
 	return 0;
 }

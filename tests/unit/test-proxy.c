@@ -3,11 +3,11 @@
 #include <fcntl.h>
 #include <stdbool.h>
 
-#include "base/loop.h"
 #include "net/proxy.h"
+#include "running.h"
 #include "server.h"
 
-enum { WATCHDOG_MS = 20000, STEPS_MAX = 4 };
+enum { STEPS_MAX = 4 };
 
 #define BYTES(literal) (literal), sizeof(literal) - 1
 
@@ -107,14 +107,6 @@ static void caller_failed(void *owner, const struct cause *cause)
 
 static const struct proxy_events events = {.ready = caller_ready, .failed = caller_failed};
 
-static void on_watchdog(void *owner)
-{
-	const struct script *script = owner;
-
-	fprintf(stderr, "%s to %s: nothing happens any more\n", script->proxy, script->host);
-	exit(1);
-}
-
 static int connect_to(uint16_t port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -131,7 +123,6 @@ static void run(const struct script *script, struct caller *caller)
 	struct server server = {.talk = play};
 	struct proxy_address address = {0};
 	const char *problem = "";
-	struct timer dog;
 	char text[700];
 
 	playing = script;
@@ -139,14 +130,10 @@ static void run(const struct script *script, struct caller *caller)
 	server_start(&server, "127.0.0.1");
 	snprintf(text, sizeof(text), "%s127.0.0.1:%u", script->proxy, server.port);
 	CHECK_EQ(proxy_parse(&address, text, &problem), 0);
-	CHECK_EQ(timer_init(&dog, on_watchdog, (void *)script), 0);
-	timer_set(&dog, WATCHDOG_MS);
 	CHECK_EQ(proxy_start(&caller->proxy, connect_to(server.port), &address, script->host,
 			     script->port, &events, caller), 0);
 	CHECK(caller->fd < 0 && !caller->failed);
-	while (caller->fd < 0 && !caller->failed)
-		CHECK_EQ(loop_run(), 0);
-	timer_done(&dog);
+	RUN_UNTIL_OF(script->proxy, caller->fd >= 0 || caller->failed);
 	if (caller->fd >= 0) { /* what the proxy gave is the tunnel, and begins where it should */
 		char got[8] = "";
 

@@ -7,14 +7,14 @@
 
 #include <openssl/ssl.h>
 
-#include "base/loop.h"
 #include "certs.h"
 #include "check.h"
 #include "net/tls.h"
 #include "net/transport.h"
+#include "running.h"
 #include "server.h"
 
-enum { BULK_BYTES = 6 * 1024 * 1024, WATCHDOG_MS = 20000 };
+enum { BULK_BYTES = 6 * 1024 * 1024 };
 
 static char ca_file[] = "/tmp/test-transport-XXXXXX";
 static struct cert good, expired;
@@ -149,40 +149,6 @@ static void owner_on_timer(void *arg)
 }
 
 /* ---- running ---- */
-
-static void on_watchdog(void *arg)
-{
-	fprintf(stderr, "%s: nothing happens any more\n", (const char *)arg);
-	exit(1);
-}
-
-static void on_pause_over(void *arg)
-{
-	*(bool *)arg = true;
-	loop_stop();
-}
-
-#define RUN_UNTIL(condition)                                                                       \
-	do {                                                                                       \
-		struct timer dog_;                                                                 \
-		CHECK_EQ(timer_init(&dog_, on_watchdog, (void *)#condition), 0);                   \
-		timer_set(&dog_, WATCHDOG_MS);                                                     \
-		while (!(condition))                                                               \
-			CHECK_EQ(loop_run(), 0);                                                   \
-		timer_done(&dog_);                                                                 \
-	} while (0)
-
-static void run_for_ms(uint64_t ms)
-{
-	struct timer timer;
-	bool over = false;
-
-	CHECK_EQ(timer_init(&timer, on_pause_over, &over), 0);
-	timer_set(&timer, ms);
-	while (!over)
-		loop_run();
-	timer_done(&timer);
-}
 
 static int connect_to(const char *ip, uint16_t port)
 {
