@@ -185,6 +185,7 @@ static void conn_opened(struct conn *conn, size_t greeted)
 }
 
 static void conn_opening_message(void *owner, const struct msg *msg);
+static void conn_opening_missed(void *owner, uint64_t messages, uint64_t bytes);
 
 static void conn_opening_done(void *owner, const struct cause *cause)
 {
@@ -201,7 +202,8 @@ static void conn_opening_done(void *owner, const struct cause *cause)
 
 static void start_opening(struct conn *conn)
 {
-	static const struct opening_events events = {conn_opening_message, conn_opening_done};
+	static const struct opening_events events = {conn_opening_message, conn_opening_missed,
+						    conn_opening_done};
 	const struct opening_terms terms = {
 		.conn = conn,
 		.options = conn->options,
@@ -267,6 +269,13 @@ static void conn_opening_message(void *owner, const struct msg *heard)
 	struct msg msg = *heard;
 
 	publish(owner, &msg);
+}
+
+static void conn_opening_missed(void *owner, uint64_t messages, uint64_t bytes)
+{
+	struct conn *conn = owner;
+
+	spool_lose(conn->spool, messages, bytes);
 }
 
 static void conn_ws_message(void *owner, const struct msg *received)
@@ -460,6 +469,22 @@ static void start_attempt(struct conn *conn)
 		start_reach(conn);
 }
 
+/* Readers are told. */
+static void end_session(struct conn *conn)
+{
+	struct msg mark = {
+		.kind = MSG_CLOSED,
+		.code = conn->peer_code,
+		.time_us = loop_wall_us(),
+		.data = (const uint8_t *)conn->peer_reason,
+		.len = conn->peer_reason ? strlen(conn->peer_reason) : 0,
+	};
+
+	if (conn->in_session)
+		spool_append(conn->spool, &mark);
+	conn->in_session = false;
+}
+
 /* All that an attempt has. */
 static void drop_attempt(struct conn *conn)
 {
@@ -467,6 +492,22 @@ static void drop_attempt(struct conn *conn)
 	reach_drop(&conn->reach);
 	conn->ws = ws_free(conn->ws);
 	conn->credentials = credentials_free(conn->credentials);
+}
+
+/* It is not open yet, and it is us who do not want it any more.  For the server it may be: then it hears
+ * of that. */
+static void abandon_attempt(struct conn *conn, uint16_t code)
+{
+	const struct cause cause = {.class = CAUSE_OPERATOR};
+
+	conn->opening = opening_free(conn->opening); /* it uses the ws */
+	if (conn->http_status == 101) {
+		ws_give_up(conn->ws, code, &cause);
+		conn->peer_code = 1006;
+		set_peer_reason(conn, "");
+	}
+	drop_attempt(conn);
+	end_session(conn);
 }
 
 /* --- the end, and what then ----------------------------------------------------------------- */
@@ -520,20 +561,11 @@ static void conn_ended(struct conn *conn, const struct cause *cause)
 {
 	bool was_up = conn->state == CONN_OPEN || conn->state == CONN_CLOSING;
 	uint64_t open_ms = was_up ? loop_now_ms() - conn->open_since_ms + 1 : 0;
-	struct msg mark = {
-		.kind = MSG_CLOSED,
-		.code = conn->peer_code,
-		.time_us = loop_wall_us(),
-		.data = (const uint8_t *)conn->peer_reason,
-		.len = conn->peer_reason ? strlen(conn->peer_reason) : 0,
-	};
 
 	conn->tried = true;
 	*cause_room(&conn->cause) = *cause;
 	drop_attempt(conn);
-	if (conn->in_session)
-		spool_append(conn->spool, &mark);
-	conn->in_session = false;
+	end_session(conn);
 	if (was_up)
 		sender_fail_calls(&conn->sender, cause, false);
 	if (conn->wanted == WANT_RECONNECT) {
@@ -823,7 +855,7 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 	int r, calls_r;
 
 	if (dialing) /* it looks at the old options until it is open */
-		drop_attempt(conn);
+		abandon_attempt(conn, 1000);
 	r = set_url(conn, options->url); /* also the same: the last time may have failed */
 	conn->options = options; /* in any case: the old ones may be freed now */
 	spool_set_options(conn->spool, &options->spool);
@@ -897,7 +929,7 @@ void conn_resumed(struct conn *conn)
 	if (conn->state == CONN_WAITING) {
 		retry_sooner(conn, "the machine has slept");
 	} else if (conn->state == CONN_CONNECTING) {
-		drop_attempt(conn);
+		abandon_attempt(conn, 1000);
 		start_attempt(conn);
 	} else if (conn->state == CONN_OPEN && conn->options->ping_interval_ms) {
 		ws_forgive_silence(conn->ws);
@@ -920,7 +952,7 @@ static void end_attempt(struct conn *conn)
 {
 	struct cause cause;
 
-	drop_attempt(conn);
+	abandon_attempt(conn, conn->close_code);
 	cause_set(&cause, CAUSE_OPERATOR, 0, "%s", conn->close_why ? conn->close_why : "asked to");
 	conn_ended(conn, &cause);
 }

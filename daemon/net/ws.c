@@ -16,6 +16,7 @@
 #include <wslay/wslay.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/loop.h"
 #include "codec/deflate.h"
 #include "codec/utf8.h"
@@ -885,7 +886,7 @@ struct ws *ws_free(struct ws *ws)
 	cause_free(ws->cause);
 	free(ws->subprotocol);
 	free(ws->compression);
-	free(ws->location);
+	wipe_free(ws->location); /* may repeat what we have asked for */
 	free(ws);
 	return NULL;
 }
@@ -898,6 +899,11 @@ uint64_t ws_written(const struct ws *ws)
 uint64_t ws_queued(const struct ws *ws)
 {
 	return ws->out.queued;
+}
+
+bool ws_is_open(const struct ws *ws)
+{
+	return ws->state == WS_OPEN;
 }
 
 bool ws_writable(const struct ws *ws)
