@@ -561,6 +561,9 @@ static void test_body_of_refusal(void)
 	refuse_with_body("HTTP/1.1 403 No\r\nContent-Length: 41\r\n\r\n",
 			 "Authorization: Basic YW5uOnBhc3Mgd29yZA==", true,
 			 "HTTP 403 No: Authorization: Basic ********************");
+	f.options.upgrade.headers = headers;
+	refuse_with_body("HTTP/1.1 403 No abcdef0123\r\nContent-Length: 0\r\n\r\n", "", true,
+			 "HTTP 403 No **********");
 	f.options.upgrade.user = (char *)"ann:p\xc3\xa4<ss>";
 	refuse_with_body("HTTP/1.1 403 No\r\nContent-Length: 16\r\n\r\n", "not p\xc3\xa4<ss>, ann",
 			 true, "HTTP 403 No: not *******, ann");
