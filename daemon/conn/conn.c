@@ -203,7 +203,7 @@ static void conn_opening_done(void *owner, const struct cause *cause)
 static void start_opening(struct conn *conn)
 {
 	static const struct opening_events events = {conn_opening_message, conn_opening_missed,
-						    conn_opening_done};
+						     conn_opening_done};
 	const struct opening_terms terms = {
 		.conn = conn,
 		.options = conn->options,
@@ -494,8 +494,8 @@ static void drop_attempt(struct conn *conn)
 	conn->credentials = credentials_free(conn->credentials);
 }
 
-/* It is not open yet, and it is us who do not want it any more.  For the server it may be: then it hears
- * of that. */
+/* It is not open yet, and it is us who do not want it any more.  For the server it may be: then it
+ * hears of that. */
 static void abandon_attempt(struct conn *conn, uint16_t code)
 {
 	const struct cause cause = {.class = CAUSE_OPERATOR};

@@ -323,8 +323,8 @@ static void opening_heard_eased(void *owner)
 	resume(owner);
 }
 
-/* The command's reader stops the spool before that, but not when others need the memory (`memory`).  Had
- * it not read them, they would have been for all. */
+/* The command's reader stops the spool before that, but not when others need the memory (`memory`).
+ * Had it not read them, they would have been for all. */
 static void opening_heard_missed(void *owner, const char *reader, uint64_t messages, uint64_t bytes)
 {
 	struct opening *opening = owner;
@@ -333,8 +333,9 @@ static void opening_heard_missed(void *owner, const char *reader, uint64_t messa
 	opening->events->missed(opening->owner, messages, bytes);
 }
 
-/* It may be what is expected, too; but that is awaited only as far as greetings can go at once.  Whoever
- * takes a message may need the memory in which it lies, so each is held until it is taken. */
+/* It may be what is expected, too; but that is awaited only as far as greetings can go at once.
+ * Whoever takes a message may need the memory in which it lies, so each is held until it is taken.
+ */
 static void hand_on(struct opening *opening, struct cursor *unread)
 {
 	struct position at = cursor_start(unread);

@@ -56,7 +56,7 @@ static const char *objection(const struct redirect *redirect, const struct conn_
 		return "from wss to ws, which is not followed";
 	if (redirect->foreign && greets_with_secret(options))
 		return "another origin, which the token or on-open-file is not sent to";
-	if (redirect->foreign && options->opening.login) /* it has a secret to tell, or why is it there */
+	if (redirect->foreign && options->opening.login) /* it may tell a secret */
 		return "another origin, which login is not run for";
 	return NULL;
 }

@@ -193,8 +193,8 @@ void refusal_tell(const struct refusal *refusal, uint8_t *body, size_t len, cons
 		len = refusal->want;
 	if (refusal->chunked)
 		len = unchunk(body, len, body, &end);
-	/* The reason phrase, too.  And the body as it came as well as with its blanks made one: a password
-	 * may have '<' in it, or be UTF-8. */
+	/* The reason phrase, too.  And the body as it came as well as with its blanks made one: a
+	 * password may have '<' in it, or be UTF-8. */
 	if (!cover_secrets((uint8_t *)cause->text, used, url, options) ||
 	    !cover_secrets(body, len, url, options))
 		return;

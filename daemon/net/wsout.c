@@ -223,8 +223,8 @@ static size_t wsout_fragments_len(size_t len)
 	       (rest > 0 ? wsout_frame_len(rest) : 0);
 }
 
-/* The queue keeps its messages until they are written.  Greetings are of the configuration, which may be
- * another one by then, or of an opening that has ended. */
+/* The queue keeps its messages until they are written.  Greetings are of the configuration, which
+ * may be another one by then, or of an opening that has ended. */
 static int wsout_keep(struct wsout *out, const struct msg *msg, const uint8_t **data)
 {
 	int r;
