@@ -217,7 +217,7 @@ int child_start(struct child **ret, const struct child_options *options, void (*
 	if (!child)
 		return -ENOMEM;
 	child->pid_fd = -1;
-	child->over = true;
+	child->over = true; /* until there is one: who kills process 0 kills us */
 	child->ended = ended;
 	child->owner = owner;
 	r = spawn(child, options);

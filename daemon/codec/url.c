@@ -499,7 +499,7 @@ static bool has_scheme(const char *reference)
 static int take_absolute(struct url *url, const struct url *base, const char *reference,
 			 const char **ret_problem)
 {
-	cleanup_free char *whole = NULL;
+	cleanup_wipe char *whole = NULL;
 
 	if (strncasecmp(reference, "ws+unix:", 8) == 0)
 		return refuse(ret_problem, "names a Unix socket");
@@ -514,7 +514,7 @@ static int take_absolute(struct url *url, const struct url *base, const char *re
 int url_resolve(struct url *ret, const struct url *base, const char *reference,
 		const char **ret_problem)
 {
-	cleanup_free char *text = strndup(reference, strcspn(reference, "#"));
+	cleanup_wipe char *text = strndup(reference, strcspn(reference, "#"));
 	struct url url = {0};
 	int r;
 

@@ -16,6 +16,7 @@ struct url {
 	char *host;        /* lower case, no brackets; an IPv6 zone is in .zone */
 	char *zone;        /* or NULL; for connecting only, never sent */
 	uint16_t port;     /* default 80 or 443 */
+	bool has_token;    /* in the target, so not for people; url_parse() does not know */
 	char *target;      /* path and query as they go into the request line; at least "/" */
 	char *user;        /* "name:password", percent-decoded, or NULL */
 	char *socket_path; /* or NULL */

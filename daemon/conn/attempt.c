@@ -54,6 +54,13 @@ static void attempt_opening_message(void *owner, const struct msg *heard)
 	receiver_publish(attempt->terms.receiver, &msg);
 }
 
+static void attempt_opening_missed(void *owner, uint64_t messages, uint64_t bytes)
+{
+	struct attempt *attempt = owner;
+
+	spool_lose(attempt->terms.receiver->spool, messages, bytes);
+}
+
 static void attempt_opening_done(void *owner, const struct cause *cause)
 {
 	struct attempt *attempt = owner;
@@ -69,7 +76,8 @@ static void attempt_opening_done(void *owner, const struct cause *cause)
 
 static void start_opening(struct attempt *attempt)
 {
-	static const struct opening_events events = {attempt_opening_message, attempt_opening_done};
+	static const struct opening_events events = {
+		attempt_opening_message, attempt_opening_missed, attempt_opening_done};
 	const struct opening_terms terms = {
 		.conn = attempt->terms.conn,
 		.options = attempt->options,
@@ -275,6 +283,20 @@ void attempt_drop(struct attempt *attempt)
 	receiver_link_down(attempt->terms.receiver);
 	attempt->ws = ws_free(attempt->ws);
 	attempt->credentials = credentials_free(attempt->credentials);
+}
+
+void attempt_abandon(struct attempt *attempt, uint16_t code)
+{
+	const struct cause cause = {.class = CAUSE_OPERATOR};
+	bool was_accepted = attempt->ws && attempt->http_status == 101;
+
+	attempt->opening = opening_free(attempt->opening); /* it uses the ws */
+	if (was_accepted) {
+		ws_give_up(attempt->ws, code, &cause);
+		set_close(attempt, 1006, "");
+	}
+	attempt_drop(attempt);
+	receiver_ended(attempt->terms.receiver, attempt->close_code, attempt_close_reason(attempt));
 }
 
 bool attempt_due(struct attempt *attempt)

@@ -72,6 +72,10 @@ void attempt_done(struct attempt *attempt);
 void attempt_start(struct attempt *attempt, const struct conn_options *options);
 void attempt_drop(struct attempt *attempt); /* at once, whatever it has */
 
+/* ... but it is us who do not want it any more: a server for which it may be open already hears of that by
+ * a Close with CODE, and readers that heard of the session hear of its end. */
+void attempt_abandon(struct attempt *attempt, uint16_t code);
+
 /* The timer is due: it ends with what it was waiting for.  False: not while it waits for its turn,
  * which may take long. */
 bool attempt_due(struct attempt *attempt);

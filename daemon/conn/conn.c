@@ -402,7 +402,7 @@ int conn_set_options(struct conn *conn, const struct conn_options *options)
 	int r, calls_r;
 
 	if (dialing) /* it looks at the old options until it is open */
-		attempt_drop(&conn->attempt);
+		attempt_abandon(&conn->attempt, 1000);
 	r = set_url(conn, options->url); /* also the same: the last time may have failed */
 	conn->options = options; /* in any case: the old ones may be freed now */
 	receiver_set_options(&conn->receiver, options);
@@ -472,7 +472,7 @@ void conn_resumed(struct conn *conn)
 	if (conn->state == CONN_WAITING) {
 		retry_sooner(conn, "the machine has slept");
 	} else if (conn->state == CONN_CONNECTING) {
-		attempt_drop(&conn->attempt);
+		attempt_abandon(&conn->attempt, 1000);
 		start_attempt(conn);
 	} else if (conn->state == CONN_OPEN) {
 		keepalive_ask(&conn->sender, &conn->timer);
@@ -491,7 +491,7 @@ static void end_attempt(struct conn *conn)
 {
 	struct cause cause;
 
-	attempt_drop(&conn->attempt);
+	attempt_abandon(&conn->attempt, conn->farewell.code);
 	cause_set(&cause, CAUSE_OPERATOR, 0, "%s",
 		  conn->farewell.why ? conn->farewell.why : "asked to");
 	conn_ended(conn, &cause);

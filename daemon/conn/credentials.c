@@ -204,6 +204,7 @@ static int make_url(struct making *making)
 
 	*mine = *url;
 	mine->target = replaced(url->target, making->token);
+	mine->has_token = making->token && strstr(url->target, mark);
 	if (!mine->target)
 		return -ENOMEM;
 	if (is_url_text(mine->target))

@@ -16,6 +16,7 @@
 #include "codec/frame.h"
 #include "codec/utf8.h"
 #include "conn/conn.h"
+#include "conn/records.h"
 #include "conn/rule.h"
 
 enum { HEARD_KEEP_BYTES = 1024 * 1024 };
@@ -253,6 +254,8 @@ static void opening_on_go(void *owner)
 		opening->events->done(opening->owner, &opening->cause);
 		return;
 	}
+	if (!ws_is_open(opening->terms.ws))
+		return; /* the server has said Close meanwhile: it never was open */
 	ws_flush(opening->terms.ws);
 	settle(opening);
 	if (opening->phase == OPENING_DONE && buf_len(&opening->said) == 0)
@@ -320,25 +323,33 @@ static void opening_heard_eased(void *owner)
 	resume(owner);
 }
 
-/* The command's reader stops the spool before that. */
+/* The command's reader stops the spool before that, but not when others need the memory (`memory`).
+ * Had it not read them, they would have been for all. */
 static void opening_heard_missed(void *owner, const char *reader, uint64_t messages, uint64_t bytes)
 {
-	(void)owner;
+	struct opening *opening = owner;
+
 	(void)reader;
-	(void)messages;
-	(void)bytes;
+	opening->events->missed(opening->owner, messages, bytes);
 }
 
-/* It may be what is expected, too; but that is awaited only as far as greetings can go at once. */
+/* It may be what is expected, too; but that is awaited only as far as greetings can go at once.
+ * Whoever takes a message may need the memory in which it lies, so each is held until it is taken.
+ */
 static void hand_on(struct opening *opening, struct cursor *unread)
 {
 	struct position at = cursor_start(unread);
 	struct msg msg;
 
 	while (cursor_read(unread, &at, &msg)) {
+		struct block *held = cursor_hold(&at);
+
+		cursor_commit(unread, &at);
 		advance(opening);
 		opening_hear(opening, &msg);
 		opening->events->message(opening->owner, &msg);
+		block_release(held);
+		at = cursor_start(unread);
 	}
 }
 

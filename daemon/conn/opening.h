@@ -40,6 +40,8 @@ struct opening_runner {
 struct opening_events {
 	/* Received while the command ran, and not read by it. */
 	void (*message)(void *owner, const struct msg *msg);
+	/* So many were lost unread by the command: the memory for all was used up. */
+	void (*missed)(void *owner, uint64_t messages, uint64_t bytes);
 	/* From a clean stack, once; frees it.  CAUSE NULL: now the connection is open. */
 	void (*done)(void *owner, const struct cause *cause);
 };

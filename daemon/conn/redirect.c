@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/strv.h"
 #include "conn/conn.h"
 
@@ -55,14 +56,15 @@ static const char *objection(const struct redirect *redirect, const struct conn_
 		return "from wss to ws, which is not followed";
 	if (redirect->foreign && greets_with_secret(options))
 		return "another origin, which the token or on-open-file is not sent to";
+	if (redirect->foreign && options->opening.login) /* it may tell a secret */
+		return "another origin, which login is not run for";
 	return NULL;
 }
 
 /* What another origin may hear, and how it is reached. */
 static void leave_origin(struct redirect *redirect)
 {
-	free(redirect->url.user);
-	redirect->url.user = NULL;
+	redirect->url.user = wipe_free(redirect->url.user);
 	redirect->ws.upgrade.headers = NULL;
 	redirect->ws.upgrade.user = NULL;
 	redirect->ws.upgrade.cookie = NULL;
@@ -72,7 +74,7 @@ static void leave_origin(struct redirect *redirect)
 
 static int keep_user(struct redirect *redirect, const struct url *from)
 {
-	free(redirect->url.user); /* one that the server has thought of is none of ours */
+	wipe_free(redirect->url.user); /* one that the server has thought of is none of ours */
 	redirect->url.user = from->user ? strdup(from->user) : NULL;
 	return from->user && !redirect->url.user ? -ENOMEM : 0;
 }
@@ -87,6 +89,7 @@ static int make(struct redirect *redirect, const struct redirect *before,
 
 	if (r < 0)
 		return r;
+	redirect->url.has_token = from->has_token; /* servers repeat it */
 	redirect->followed = before ? before->followed + 1 : 1;
 	redirect->foreign = (before && before->foreign) || !url_same_origin(from, &redirect->url);
 	redirect->ws = *said;

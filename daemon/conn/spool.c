@@ -224,15 +224,15 @@ static bool take_from_the_largest(struct spool *spool)
 	return true;
 }
 
-static void lose_one(struct spool *spool, const struct msg *msg)
+void spool_lose(struct spool *spool, uint64_t messages, uint64_t bytes)
 {
 	struct cursor *cursor;
 
-	spool->dropped_messages++;
-	spool->dropped_bytes += msg->len;
+	spool->dropped_messages += messages;
+	spool->dropped_bytes += bytes;
 	list_for_each(cursor, &spool->cursors, link)
 		if (!cursor->newest_only)
-			cursor_missed(cursor, 1, msg->len);
+			cursor_missed(cursor, messages, bytes);
 }
 
 /* --- appending ------------------------------------------------------------------------------ */
@@ -295,7 +295,7 @@ int spool_append(struct spool *spool, const struct msg *msg)
 
 	if (r < 0) {
 		if (msg->kind == MSG_TEXT || msg->kind == MSG_BINARY)
-			lose_one(spool, msg);
+			spool_lose(spool, 1, msg->len);
 		return r;
 	}
 	record->kind = msg->kind;

@@ -53,6 +53,8 @@ void spool_skip_to(struct spool *spool, uint64_t seq);
 
 /* SPOOL_OK, SPOOL_FULL, or -ENOMEM (it is lost: counted as dropped for every reader). */
 int spool_append(struct spool *spool, const struct msg *msg);
+/* So many were lost ahead of it: dropped for every reader. */
+void spool_lose(struct spool *spool, uint64_t messages, uint64_t bytes);
 bool spool_full(const struct spool *spool);
 bool spool_newest(const struct spool *spool, struct msg *ret); /* marks are no messages */
 void spool_get_stats(const struct spool *spool, struct spool_stats *ret);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/loop.h"
 #include "codec/deflate.h"
 #include "codec/http.h"
@@ -30,7 +31,7 @@ void handshake_done(struct handshake *handshake)
 	buf_done(&handshake->head);
 	free(handshake->subprotocol);
 	free(handshake->compression);
-	free(handshake->location);
+	wipe_free(handshake->location); /* may repeat what we have asked for */
 }
 
 int handshake_ask(struct handshake *handshake, struct wsout *out)

@@ -5,7 +5,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/cleanup.h"
 #include "base/strv.h"
+#include "codec/base64.h"
 #include "net/upgrade.h"
 
 enum { WORD_MIN = 7 }; /* shorter ones of what was sent are no secrets: "Bearer" */
@@ -137,10 +139,8 @@ static void cover(uint8_t *body, size_t len, const char *word, size_t word_len)
 }
 
 /* All words of what was sent. */
-static void cover_words(uint8_t *body, size_t len, const char *sent)
+static void cover_words(uint8_t *body, size_t len, const char *sent, const char *between)
 {
-	static const char between[] = " \t:;,=&?\"";
-
 	while (sent && *sent) {
 		size_t word = strcspn(sent, between);
 
@@ -151,20 +151,36 @@ static void cover_words(uint8_t *body, size_t len, const char *sent)
 	}
 }
 
-static void cover_secrets(uint8_t *body, size_t len, const struct url *url,
+/* As Basic authentication has it (RFC 7617).  False: no memory. */
+static bool cover_encoded(uint8_t *body, size_t len, const char *user)
+{
+	size_t size = base64_encoded_len(strlen(user));
+	cleanup_wipe char *text = calloc(size + 1, 1);
+
+	if (!text)
+		return false;
+	base64_encode(text, (const uint8_t *)user, strlen(user));
+	if (size > 0)
+		cover(body, len, text, size);
+	return true;
+}
+
+static bool cover_secrets(uint8_t *body, size_t len, const struct url *url,
 			  const struct upgrade_options *options)
 {
 	const char *user = options->user ? options->user : url->user;
 	const char *password = user ? strchr(user, ':') : NULL;
+	static const char words[] = " \t:;,=&?\"", steps[] = "/?&=;";
 	char *const *line;
 
 	if (password && password[1])
 		cover(body, len, password + 1, strlen(password + 1));
-	cover_words(body, len, user);
-	cover_words(body, len, options->cookie);
-	cover_words(body, len, strchr(url->target, '?'));
+	cover_words(body, len, user, words);
+	cover_words(body, len, options->cookie, words);
+	cover_words(body, len, url->has_token ? url->target : strchr(url->target, '?'), steps);
 	strv_for_each (line, (char *const *)options->headers)
-		cover_words(body, len, strchr(*line, ':'));
+		cover_words(body, len, strchr(*line, ':'), words);
+	return !user || cover_encoded(body, len, user);
 }
 
 void refusal_tell(const struct refusal *refusal, uint8_t *body, size_t len, const struct url *url,
@@ -177,9 +193,13 @@ void refusal_tell(const struct refusal *refusal, uint8_t *body, size_t len, cons
 		len = refusal->want;
 	if (refusal->chunked)
 		len = unchunk(body, len, body, &end);
+	/* The reason phrase, too.  And the body as it came as well as with its blanks made one: a
+	 * password may have '<' in it, or be UTF-8. */
+	if (!cover_secrets((uint8_t *)cause->text, used, url, options) ||
+	    !cover_secrets(body, len, url, options))
+		return;
 	len = make_plain(body, len);
-	cover_secrets(body, len, url, options);
-	if (len > 0)
+	if (cover_secrets(body, len, url, options) && len > 0)
 		snprintf(cause->text + used, sizeof(cause->text) - used, ": %.*s%s",
 			 (int)(len < REFUSAL_SHOWN_MAX ? len : REFUSAL_SHOWN_MAX), (char *)body,
 			 len > REFUSAL_SHOWN_MAX ? "..." : "");

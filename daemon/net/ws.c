@@ -528,6 +528,11 @@ uint64_t ws_queued(const struct ws *ws)
 	return ws->out.queued;
 }
 
+bool ws_is_open(const struct ws *ws)
+{
+	return ws->state == WS_OPEN;
+}
+
 bool ws_writable(const struct ws *ws)
 {
 	return ws->state == WS_OPEN && wsout_writable(&ws->out);

@@ -51,14 +51,16 @@ int ws_start(struct ws **ret, struct transport *transport, const struct url *url
 	     const struct ws_options *options, const struct ws_events *events, void *owner);
 struct ws *ws_free(struct ws *ws); /* closes the transport at once */
 
+bool ws_is_open(const struct ws *ws); /* nobody has said Close, and nothing has failed */
+
 /* May a message be sent now?  (Open, none in the middle, room in the buffer.) */
 bool ws_writable(const struct ws *ws);
 
 /* Send MSG (text or binary, already UTF-8 checked).  Only when ws_writable().  It covers the
  * positions from ws_queued() before to *ret_end.  A message above WS_SEND_WHOLE is encoded piece by
  * piece as room comes: its bytes must stay where they are until ws_written() has reached *ret_end
- * or the ws has ended.  Nothing leaves before ws_flush(). -ENOMEM: nothing was taken; other errors:
- * `ended` comes too. */
+ * or the ws has ended; of one that is MSG_SECRET a copy is made, and overwritten.  Nothing leaves
+ * before ws_flush(). -ENOMEM: nothing was taken; other errors: `ended` comes too. */
 int ws_send(struct ws *ws, const struct msg *msg, uint64_t *ret_end);
 void ws_flush(struct ws *ws);
 

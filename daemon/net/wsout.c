@@ -32,6 +32,7 @@ void wsout_init(struct wsout *out, struct transport *transport)
 void wsout_done(struct wsout *out)
 {
 	mask_done(&out->mask);
+	buf_done(&out->kept);
 	out->deflater = deflater_free(out->deflater);
 }
 
@@ -186,6 +187,8 @@ static int wsout_put_fragments(struct wsout *out)
 		out->rest += len;
 		out->rest_len -= len;
 		out->rest_first = WSOUT_CONTINUATION;
+		if (out->rest_len == 0)
+			buf_done(&out->kept);
 		out->encoded += wsout_frame_len(len);
 		out->dirty = true;
 	}
@@ -220,6 +223,20 @@ static size_t wsout_fragments_len(size_t len)
 	       (rest > 0 ? wsout_frame_len(rest) : 0);
 }
 
+/* The queue keeps its messages until they are written.  Greetings are of the configuration, which
+ * may be another one by then, or of an opening that has ended. */
+static int wsout_keep(struct wsout *out, const struct msg *msg, const uint8_t **data)
+{
+	int r;
+
+	if (!(msg->flags & MSG_SECRET))
+		return 0;
+	buf_init_secret(&out->kept, msg->len);
+	r = buf_append(&out->kept, msg->data, msg->len);
+	*data = buf_head(&out->kept);
+	return r;
+}
+
 static void wsout_begin_large(struct wsout *out, uint8_t first, const uint8_t *data, size_t len)
 {
 	out->queued += wsout_fragments_len(len);
@@ -239,8 +256,10 @@ int wsout_send(struct wsout *out, const struct msg *msg)
 	    deflater_pack(out->deflater, data, len, &data, &len) == DEFLATER_PACKED)
 		first |= WSOUT_RSV1;
 	if (len > WS_SEND_WHOLE) {
-		wsout_begin_large(out, first, data, len);
-		return 0;
+		r = wsout_keep(out, msg, &data);
+		if (r == 0)
+			wsout_begin_large(out, first, data, len);
+		return r;
 	}
 	r = wsout_put_frame(out, true, WSOUT_FIN | first, data, len);
 	if (r < 0)
@@ -260,11 +279,12 @@ bool wsout_waits(const struct wsout *out)
 void wsout_drop_data(struct wsout *out)
 {
 	out->rest_len = 0;
+	buf_done(&out->kept);
 }
 
 void wsout_drop(struct wsout *out)
 {
-	out->rest_len = 0;
+	wsout_drop_data(out);
 	out->held = 0;
 }
 

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/msg.h"
 #include "net/gaps.h"
 #include "net/mask.h"
@@ -42,6 +43,7 @@ struct wsout {
 	struct deflater *deflater; /* NULL: what is sent is not compressed */
 	const uint8_t *rest;       /* what is still to be encoded of a large message */
 	size_t rest_len;
+	struct buf kept;    /* a copy of it, where its owner may go earlier than it has left */
 	uint8_t rest_first; /* of its next fragment: RSV1 and opcode */
 	bool dirty;         /* tx holds frames that nobody but the ws will flush */
 	bool close_sent;    /* ... or at least encoded */

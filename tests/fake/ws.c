@@ -131,6 +131,11 @@ struct ws *ws_free(struct ws *ws)
 
 /* --- sending -------------------------------------------------------------------------------- */
 
+bool ws_is_open(const struct ws *ws)
+{
+	return ws->state == OPEN;
+}
+
 bool ws_writable(const struct ws *ws)
 {
 	return ws->state == OPEN && ws->queued - ws->written < fake_ws_room &&

@@ -1,10 +1,12 @@
 """wspipe.conf(5): every fault is told with file and line, and a reload touches only what changed."""
 
 import signal
+import threading
 
 import pytest
 
 from harness import DONE, FAST, USAGE, eventually, run, section
+from peer import TEXT
 
 URL = "ws://127.0.0.1:9/"
 
@@ -324,3 +326,30 @@ def test_secrets_are_not_shown(daemon, server):
                         "header = Authorization Bearer s3cret-header"))
     told += daemon.reload().err
     assert "s3cret" not in told
+
+
+@pytest.mark.parametrize("how", ["one", "behind expect"])
+def test_reload_while_a_long_greeting_leaves(daemon, peer, how):
+    """The configuration that it stands in goes; it arrives whole."""
+    size = 8 << 20  # more than the sockets take
+    reloaded = threading.Event()
+
+    def script(c):
+        c.good()
+        if how != "one":
+            c.frame(TEXT, "go on")
+        assert reloaded.wait(30)
+        got = b""
+        while len(got) < size:
+            got += c.read_frame()[1]
+        assert got == b"y" * size
+        c.frame(TEXT, "whole")
+        c.swallow()
+    expect = "" if how == "one" else "expect = go on\n"
+    text = section("a", peer(script, receive_buffer=4096).url, "on-open = " + "y" * size)
+    daemon.start(text + expect)
+    daemon.wait_open("a")
+    daemon.write_config(text.replace("y", "z") + expect + "keep = 1M\n")
+    assert daemon.reload().code == DONE
+    reloaded.set()
+    eventually(lambda: (daemon.path("a", "last")).read_text() == "whole\n", 30)

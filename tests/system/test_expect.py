@@ -6,6 +6,7 @@ import pytest
 
 import servers
 from harness import DONE, FAST, TIMED_OUT, USAGE, eventually, section
+from peer import TEXT
 
 
 def start(daemon, server, *lines):
@@ -145,3 +146,25 @@ def test_bad_values(daemon, value):
         assert result.code == DONE, result
     else:
         assert result.code == USAGE and "expect" in result.err, result
+
+
+@pytest.mark.parametrize("how", ["close", "stop", "reload", "reconnect"])
+def test_given_up(daemon, peer, how):
+    """For the server it is open long since: it gets a Close.  For the readers what they got was a
+    session, and it has an end."""
+    def script(c):
+        c.good()
+        c.frame(TEXT, "early")
+        c.expect_close(1001 if how == "stop" else 1000)
+    url = peer(script, lambda c: c.stall()).url
+    daemon.start(section("a", url, "expect = never", "framing = json", *FAST))
+    with daemon.open_out("a") as out:
+        assert [json.loads(x)["type"] for x in out.lines(2)] == ["open", "text"]
+        if how == "stop":
+            daemon.stop()
+            return
+        if how == "reload":
+            daemon.write_config(section("a", url, "expect = other", "framing = json", *FAST))
+        assert daemon.client(how, *([] if how == "reload" else ["a"])).code == DONE
+        end = json.loads(out.line())
+        assert (end["type"], end["code"]) == ("close", 1006)

@@ -13,6 +13,7 @@ import pytest
 
 import servers
 from harness import DONE, FAST, ROOT, TIMED_OUT, VALGRIND, eventually, section
+from peer import TEXT, close_frame
 
 pytestmark = pytest.mark.skipif(VALGRIND, reason="valgrind 3.19 has no pidfd_open(2)")
 
@@ -312,3 +313,58 @@ def test_example_of_the_manual(daemon, make_server, tmp_path):
     server.session(1).recv()
     server.session(1).send('{"op":2,"d":{"negotiatedRpcVersion":1}}')
     daemon.wait_open("a")
+
+
+def test_not_on_another_origin(daemon, server, peer):
+    """Where another server has sent us nobody is told what a login knows."""
+    def script(c):
+        c.read_head()
+        c.send(f"HTTP/1.1 302 Found\r\nLocation: {server.url}\r\n\r\n".encode())
+        c.expect_eof()
+    daemon.start(section("a", peer(script).url, f"login = echo {SECRET}", "max-redirects = 1",
+                         "reconnect = never"))
+    daemon.wait_state("a", "failed")
+    assert "another origin, which login is not run for" in daemon.status("a")["cause"]
+    assert not server.sessions
+
+
+def test_little_memory(daemon, make_server, tmp_path):
+    """What the command has not read, and there is no memory for, is lost as everywhere else: counted,
+    and told to the readers."""
+    server = make_server(servers.PyServer)
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    login = script(tmp_path / "login", f": >{tmp_path}/runs; read -r _ <{go}\n")
+    daemon.start("[daemon]\nmemory = 1M\n" + section("a", server.url, f"login = {login}"))
+    eventually((tmp_path / "runs").exists)
+    count = 1200
+    server.session().flood(count, lambda i: f"{i:05d}" + "x" * 2000)
+    with daemon.open_out("a") as out:
+        eventually(lambda: daemon.status("a")["received"]["messages"] > 400)
+        go.write_text("\n")
+        got = []
+        while not got or got[-1] != f"{count - 1:05d}":
+            got.append(out.line(40)[:5])
+        assert got == sorted(set(got))
+        lost = count - len(got)
+        assert lost > 0 and daemon.status("a")["dropped"]["messages"] == lost
+        assert [x["missed"] for x in daemon.readers("a", "out")] == [lost]
+
+
+def test_done_after_the_close(daemon, peer, tmp_path):
+    """All is well for the command, but the server has said Close meanwhile: it never was open."""
+    go = tmp_path / "go"
+    os.mkfifo(go)
+
+    def run(c):
+        c.good()
+        c.expect_frame(TEXT, b"hi")
+        c.send(close_frame(4003, "no"))
+        c.expect_close(4003)
+        go.write_text("\n")
+        c.swallow()
+    login = script(tmp_path / "login", f"echo hi; read -r _ <{go}\n")
+    daemon.start(section("a", peer(run).url, f"login = {login}", "reconnect = never"))
+    daemon.wait_state("a", "failed")
+    assert daemon.status("a")["close_code"] == 4003
+    assert "open:" not in daemon.log

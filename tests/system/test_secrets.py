@@ -224,3 +224,24 @@ def test_greetings_are_not_compressed(daemon, peer):
                          f"on-open = {text}", f"on-open = {text}", "reconnect = never"))
     daemon.put("a", text)
     server.wait_finished()
+
+
+@pytest.mark.parametrize("what", ["basic", "path", "utf-8", "tag"])
+def test_refusal_repeats_it(daemon, peer, tmp_path, what):
+    """Servers tell in the body of a refusal what they were asked; the cause shows a piece of that."""
+    secret = {"utf-8": "p\u00e4sswort-sehr-geheim", "tag": "pa<sswort-sehr>-geheim"}.get(what, TOKEN)
+    path = tmp_path / "token"
+    path.write_text(secret)
+
+    def script(c):
+        c.read_head()
+        said = {"basic": c.field("authorization")[0], "path": c.head}.get(what, f"{secret}!")
+        body = f"cannot {said}".encode()
+        c.send(b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        c.expect_eof()
+    url = peer(script).url + ("v1/@token@/ws" if what == "path" else "")
+    daemon.start(section("a", url, f"token-file = {path}", "user = ann:@token@", "reconnect = never"))
+    daemon.wait_state("a", "failed")
+    told = daemon.status("a")["cause"]
+    assert "cannot" in told and "****" in told and "geheim" not in told
+    assert_shown_nowhere(daemon, secret, "a")

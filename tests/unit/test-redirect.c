@@ -135,6 +135,15 @@ static void test_token(void)
 		"//b/secret",
 		"HTTP 302 redirects to ws://b... (another origin, which the token or on-open-file "
 		"is not sent to)");
+	options.credentials.on_open_file = NULL;
+	options.opening.login = (char *)"a command";
+	check_goes("y", "ws://a/secret/y", false);
+	check_stays("//b/secret",
+		    "HTTP 302 redirects to ws://b... (another origin, which login is not run for)");
+	first.has_token = true;
+	redirect = redirect_free(redirect);
+	check_goes("/secret", "ws://a/secret", false);
+	CHECK(redirect->url.has_token);
 }
 
 static void test_statuses(void)

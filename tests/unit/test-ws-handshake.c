@@ -91,8 +91,16 @@ static void test_body_of_refusal(void)
 	refuse_with_body("HTTP/1.1 403 No\r\nContent-Length: 41\r\n\r\n",
 			 "bad token abcdef0123 or pass word, Bearer", true,
 			 "HTTP 403 No: bad token ********** or *********, Bearer");
-	f.options.upgrade.headers = NULL;
-	f.options.upgrade.user = NULL;
+	f.options.upgrade.user = (char *)"ann:pass word"; /* each time: stop() */
+	refuse_with_body("HTTP/1.1 403 No\r\nContent-Length: 41\r\n\r\n",
+			 "Authorization: Basic YW5uOnBhc3Mgd29yZA==", true,
+			 "HTTP 403 No: Authorization: Basic ********************");
+	f.options.upgrade.headers = headers;
+	refuse_with_body("HTTP/1.1 403 No abcdef0123\r\nContent-Length: 0\r\n\r\n", "", true,
+			 "HTTP 403 No **********");
+	f.options.upgrade.user = (char *)"ann:p\xc3\xa4<ss>";
+	refuse_with_body("HTTP/1.1 403 No\r\nContent-Length: 16\r\n\r\n", "not p\xc3\xa4<ss>, ann",
+			 true, "HTTP 403 No: not *******, ann");
 	buf_init(&many, 1 << 20);
 	for (int i = 0; i < 100000; i++)
 		buf_append_str(&many, "no ");
