@@ -330,9 +330,10 @@ static void test_forgetting(void)
 	struct asker asker = make_asker();
 
 	make("/id");
-	for (unsigned i = 0; i <= CALLS_DONE_MAX; i++)
+	for (unsigned i = 0; i <= CALLS_DONE_MAX; i++) {
 		CHECK_EQ(ask(&asker, "{\"id\":1}"), CALLS_READY);
-	caller_leave(&asker.caller);
+		caller_leave(&asker.caller);
+	}
 	CHECK_EQ(stats().open, 0);
 	CHECK_EQ(receive("{\"id\":2}"), CALLS_DROPPED);
 	CHECK_EQ(receive("{\"id\":1}"), CALLS_EVENT);
