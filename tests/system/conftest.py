@@ -9,12 +9,15 @@ import pytest
 
 import cases
 import harness
+import netns
 import peer as peer_module
 import servers
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "timeout(seconds): limit of a test (pytest-timeout)")
+    if not config.option.collectonly:
+        netns.isolate()
 
 
 def pytest_collection_modifyitems(items):
