@@ -26,16 +26,6 @@ CALLS_OF_EACH = 2
 
 
 @pytest.fixture
-def faulty(request, tmp_path):
-    daemon = faults.FaultyDaemon(tmp_path)
-    request.node.daemons = [daemon]
-    yield daemon
-    for kind in faults.KINDS:
-        daemon.page.over(kind)
-    daemon.cleanup()
-
-
-@pytest.fixture
 def life(faulty, make_server, pki):
     deflate = {"echo": True, "keep": False, "compression": "deflate"}
     return faults.Life(faulty, make_server(servers.PyServer, **deflate),
