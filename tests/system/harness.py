@@ -614,7 +614,7 @@ _ports = itertools.count(os.getpid() % 12000)
 
 def free_port():
     """A port where nobody listens, for whoever will, or for nobody."""
-    while True:
+    for _ in range(1000):
         port = 20000 + next(_ports) % 12000
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -623,6 +623,7 @@ def free_port():
                 return port
             except OSError:
                 continue
+    raise Timeout("no port is free")
 
 
 def remove_tree(path):

@@ -1,8 +1,9 @@
-"""A network of three namespaces of our own: the daemon's (near), a router's, and the servers' (far).
+"""Networks of our own.  isolate(): one for all the tests of this process.  Net: three namespaces, the
+daemon's (near), a router's, and the servers' (far):
 
     near  10.99.1.2 --- 10.99.1.1  router  10.99.2.1 --- 10.99.2.2  far
 
-Needs root and ip(8).  Nothing outside of these namespaces is touched."""
+Hosts: names of our own.  All of them need root, and ip(8); nothing outside of them is touched."""
 
 import contextlib
 import ctypes
