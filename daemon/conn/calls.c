@@ -102,8 +102,8 @@ static bool done_has(const struct done *ring, uint32_t wire)
 
 /* --- the table ------------------------------------------------------------------------------ */
 
-/* Ids are given in turn: taken as they are, all that is open would stand in one row, and each removal
- * would move what is behind it.  Multiplied by 2^32 / phi, neighbours come to lie far apart. */
+/* Ids are given in turn: taken as they are, all that is open would stand in one row, and each
+ * removal would move what is behind it.  Multiplied by 2^32 / phi, neighbours lie far apart. */
 static size_t place_of(const struct calls *calls, uint32_t wire)
 {
 	size_t mask = calls->table_size - 1;

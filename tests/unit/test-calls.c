@@ -255,8 +255,8 @@ static void ask_numbers(struct asker *asker, unsigned count)
 	}
 }
 
-/* CPU time in which COUNT that are open have ended, from the oldest on: half by their answers, those behind
- * by the loss of the connection. */
+/* CPU time in which COUNT that are open have ended: the oldest quarter by their answers, the others
+ * by losses, the newer half first. */
 static double cost_of_ending(unsigned count)
 {
 	struct asker asker = make_asker();
@@ -284,8 +284,8 @@ static double cost_of_ending(unsigned count)
 	return (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
 }
 
-/* A server that goes away with all open that may be must not keep the daemon for long: 32 times as many
- * take 32 times as long, not 1,000 times. */
+/* A server that goes away with all open that may be must not keep the daemon for long: 32 times as
+ * many take 32 times as long, not 1,000 times. */
 static void test_cost(void)
 {
 	double few = 0;
