@@ -349,7 +349,8 @@ static void tlscause_set_reason(struct cause *ret, const SSL *ssl, unsigned long
 		tlscause_set_version(ret, ssl);
 	else /* its own trouble, mostly want of memory of which it has not told: not the server's */
 		cause_set(ret, reason == ERR_R_INTERNAL_ERROR ? CAUSE_LOCAL : CAUSE_TLS, 0,
-			  "TLS handshake with %s: %s", tlspeer_name(ssl), text ? text : "unknown error");
+			  "TLS handshake with %s: %s", tlspeer_name(ssl),
+			  text ? text : "unknown error");
 }
 
 /* Since 3.0.15 OpenSSL refuses such an answer itself, and says only "bad extension". */
