@@ -139,9 +139,18 @@ total, bad, skipped = (sum(int(s.get(k, 0)) for s in suites for k in keys.split(
 print(max(total - bad - skipped, 0), bad, skipped)
 PYTHON
 }
+# Most tests wait most of the time, so there is one process more than there are processors, up to four; the
+# tests of a file stay together and in order (some share a daemon).  Each process has a network of its own;
+# where that cannot be had, one could get connections that are meant for another: then there is one.
+abreast=()
+if [ -z "${VALGRIND-}" ] && [ "$(id -u)" = 0 ] && unshare --net true 2>/dev/null &&
+	/usr/bin/python3 -c 'import xdist' 2>/dev/null; then
+	processors=$(nproc)
+	abreast=(-n $((processors < 3 ? processors + 1 : 4)) --dist loadfile)
+fi
 run_system_tests() { # ARGUMENT...: to pytest; sets p, f and s
 	WSPIPE_BUILD=$PWD/$build timeout -k 20 $limit /usr/bin/python3 -m pytest tests/system -q -ra \
-		--tb=short --color=no -o cache_dir="$scratch/cache" --junitxml="$scratch/report.xml" "$@" </dev/null
+		--tb=short --color=no -o cache_dir="$scratch/cache" --junitxml="$scratch/report.xml" "${abreast[@]}" "$@" </dev/null
 	status=$?
 	read -r p f s < <(system_results "$scratch/report.xml" 2>/dev/null) && return
 	echo "pytest gave no report (exit status $status)"
@@ -151,13 +160,15 @@ run_system_tests() { # ARGUMENT...: to pytest; sets p, f and s
 # by itself, and said to have been.
 second_try() { # PASSED FAILED SKIPPED of the first
 	heading "$2 failed and are tried once more"
+	abreast=()
 	run_system_tests --last-failed --last-failed-no-failures none
 	echo "at the second try $p passed and $f failed"
 	p=$(($1 + p)) s=$(($3 + s))
 }
 if [ $system = yes ]; then
 	heading "system tests"
-	limit=1200
+	limit=600
+	[ ${#abreast[@]} -gt 0 ] || limit=1200
 	[ $build = build ] || limit=3000
 	[ -z "${VALGRIND-}" ] || limit=10800
 	run_system_tests

@@ -66,9 +66,10 @@ struct calls {
 	struct chunk *chunks;
 	unsigned chunks_n;
 	struct list free, open, strange;
-	struct slot **table; /* by wire, linear probing; at most half full */
+	struct slot **table; /* by wire, linear probing; at most half full; a power of two */
 	size_t table_size;
 	uint32_t last; /* id given out */
+	uint64_t released; /* slots, ever */
 	struct done *done; /* CALLS_DONE_MAX of them; NULL: none yet */
 	struct list waiters;
 	struct buf scratch;
@@ -106,9 +107,12 @@ static const struct done *done_find(const struct calls *calls, uint32_t wire)
 
 /* --- the table ------------------------------------------------------------------------------ */
 
+/* Ids are given in turn: taken as they are, all that is open would stand in one row, and each
+ * removal would move what is behind it.  Multiplied by 2^32 / phi, neighbours lie far apart. */
 static size_t place_of(const struct calls *calls, uint32_t wire)
 {
-	size_t mask = calls->table_size - 1, at = wire & mask;
+	size_t mask = calls->table_size - 1;
+	size_t at = (uint64_t)(wire * 2654435769u) * calls->table_size >> 32;
 
 	while (calls->table[at] && calls->table[at]->wire != wire)
 		at = (at + 1) & mask;
@@ -227,6 +231,7 @@ static void release(struct slot *slot)
 	list_remove(&slot->in_open);
 	list_prepend(&calls->free, &slot->in_open);
 	calls->stats.open--;
+	calls->released++;
 	if (calls->stats.open == 0 && calls->chunks_n > CHUNKS_KEPT)
 		free_chunks(calls);
 	wake_waiter(calls);
@@ -734,8 +739,6 @@ int calls_claim(struct calls *calls, const struct msg *msg, struct msg *ret)
 	return deliver(calls, slot, msg, &id, ret);
 }
 
-/* Each that fails may bring others with it (a caller that leaves), so from the front, one by one.
- */
 static struct slot *first_behind(const struct calls *calls, uint64_t number)
 {
 	struct slot *slot;
@@ -746,14 +749,23 @@ static struct slot *first_behind(const struct calls *calls, uint64_t number)
 	return NULL;
 }
 
-/* Looked for anew each time: who is told may give up others. */
+/* Who is told may give up others: only then the next one is looked for anew, from the front. */
 void calls_lose_between(struct calls *calls, uint64_t after, uint64_t last, const struct cause *cause)
 {
-	struct slot *slot;
+	struct slot *slot = first_behind(calls, after);
 
-	while ((slot = first_behind(calls, after)) && slot->seq <= last) {
+	while (slot && slot->seq <= last) {
+		struct list *before = slot->in_open.prev;
+		uint64_t released = calls->released;
+
 		calls->stats.failed++;
 		fail(slot, cause);
+		if (calls->released > released + 1)
+			slot = first_behind(calls, after);
+		else
+			slot = before->next == &calls->open
+				       ? NULL
+				       : list_entry(before->next, struct slot, in_open);
 	}
 }
 

@@ -347,8 +347,9 @@ static void tlscause_set_reason(struct cause *ret, const SSL *ssl, unsigned long
 			  tlspeer_name(ssl));
 	else if (reason == SSL_R_UNSUPPORTED_PROTOCOL)
 		tlscause_set_version(ret, ssl);
-	else
-		cause_set(ret, CAUSE_TLS, 0, "TLS handshake with %s: %s", tlspeer_name(ssl),
+	else /* its own trouble, mostly want of memory of which it has not told: not the server's */
+		cause_set(ret, reason == ERR_R_INTERNAL_ERROR ? CAUSE_LOCAL : CAUSE_TLS, 0,
+			  "TLS handshake with %s: %s", tlspeer_name(ssl),
 			  text ? text : "unknown error");
 }
 

@@ -8,13 +8,17 @@ import tempfile
 import pytest
 
 import cases
+import faults
 import harness
+import netns
 import peer as peer_module
 import servers
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "timeout(seconds): limit of a test (pytest-timeout)")
+    if not config.option.collectonly:
+        netns.isolate()
 
 
 def pytest_collection_modifyitems(items):
@@ -75,6 +79,20 @@ def daemon(request, tmp_path):
     daemon = harness.Daemon(tmp_path)
     request.node.daemons = [daemon]
     yield daemon
+    daemon.cleanup()
+
+
+@pytest.fixture
+def faulty(request, tmp_path):
+    """A daemon whose luck runs out on command, and whose clocks can be moved (faults.py)."""
+    problem = faults.why_not()
+    if problem:
+        pytest.skip(problem)
+    daemon = faults.FaultyDaemon(tmp_path)
+    request.node.daemons = [daemon]
+    yield daemon
+    for kind in faults.KINDS:
+        daemon.page.over(kind)
     daemon.cleanup()
 
 

@@ -95,6 +95,11 @@ class FaultyDaemon(Daemon):
     def start(self, config=None, args=(), env=None, wait=True):
         return super().start(config, args, {**environment(self.page), **(env or {})}, wait)
 
+    def pass_time(self, seconds):
+        """All its timers, and the clock by which it judges what is due, are so much later from now on."""
+        self.page["boot_ms"] += int(seconds * 1000)
+        self.client("status")  # the clock is looked at with the next wait
+
 
 # --- steps --------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ Environment:
 """
 
 import errno
+import itertools
 import json
 import os
 import pathlib
@@ -606,10 +607,23 @@ def section(name, url, *lines):
 FAST = ("reconnect-delay = 100ms", "reconnect-max = 200ms")
 
 
+# Below the ports that the kernel gives to whoever does not care (from 32768), so that no listener and
+# no connection takes one by chance; each is given once, and runs at the same time begin elsewhere.
+_ports = itertools.count(os.getpid() % 12000)
+
+
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port where nobody listens, for whoever will, or for nobody."""
+    for _ in range(1000):
+        port = 20000 + next(_ports) % 12000
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise Timeout("no port is free")
 
 
 def remove_tree(path):

@@ -1,8 +1,9 @@
-"""A network of three namespaces of our own: the daemon's (near), a router's, and the servers' (far).
+"""Networks of our own.  isolate(): one for all the tests of this process.  Net: three namespaces, the
+daemon's (near), a router's, and the servers' (far):
 
     near  10.99.1.2 --- 10.99.1.1  router  10.99.2.1 --- 10.99.2.2  far
 
-Needs root and ip(8).  Nothing outside of these namespaces is touched."""
+Hosts: names of our own.  All of them need root, and ip(8); nothing outside of them is touched."""
 
 import contextlib
 import ctypes
@@ -28,6 +29,19 @@ def problem():
     except subprocess.CalledProcessError as failure:
         return f"network namespaces cannot be made here: {failure.stderr.decode().strip()}"
     return None
+
+
+def isolate():
+    """This process and all that it starts from now on get a network that nobody else is in, with a
+    loopback interface only: ports are free or not by what the tests do and by nothing else (a daemon
+    that tries a port again which another run of the tests has given up does not come here), and
+    netlink is silent.  False where that cannot be had.  To be called before there are threads."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        return False
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) < 0:
+        return False
+    run("ip", "link", "set", "lo", "up")
+    return True
 
 
 def run(*words):
@@ -94,3 +108,25 @@ class Net:
                 os._exit(70)  # the tests may not go on in another network
             os.close(own)
             os.close(there)
+
+
+class Hosts:
+    """Names of our own for one daemon: its /etc/hosts is this file, which may change while it runs."""
+
+    def __init__(self, directory, **names):
+        self.path = directory / "hosts"
+        self.words = ["unshare", "--mount", "sh", "-c",
+                      f'mount --bind "{self.path}" /etc/hosts && exec "$@"', "sh"]
+        self.write(**names)
+
+    def problem(self):
+        """Why there can be none here, or None."""
+        if os.geteuid() != 0:
+            return "only root can have another /etc/hosts"
+        done = subprocess.run([*self.words, "true"], capture_output=True, check=False)
+        return done.stderr.decode().strip() or "no mount namespace" if done.returncode else None
+
+    def write(self, **names):
+        """NAME=(ADDRESS, ...); the names are below `.test`."""
+        self.path.write_text("".join(f"{address} {name}.test\n" for name in names
+                                     for address in names[name]))

@@ -47,13 +47,16 @@ def run(bench, row, how):
 # --- the answer to our offer --------------------------------------------------------------------
 
 TEXT_THAT_REPEATS = "a text that repeats, repeats, repeats, repeats; " * 20 + "end"
+SAID_FIRST = "a secret that repeats, repeats, repeats, repeats; " * 20 + "end"
 
 
 def agreed(bench, how, answer, bits=15):
     """The answer is taken, and then both sides compress: BITS is what our window may have, 8: we
-    send plain, since zlib cannot do so little."""
+    send plain, since zlib cannot do so little.  What is said at the open may be a secret, and is
+    never compressed."""
     def script(c):
         send_as(c, how, compressed(WORD), extension(NAME + answer))
+        c.expect_frame(TEXT, SAID_FIRST)
         opcode, data, fin, rsv = c.read_frame()
         assert (opcode, fin) == (TEXT, 1)
         if bits == 8:
@@ -64,9 +67,9 @@ def agreed(bench, how, answer, bits=15):
         assert data == TEXT_THAT_REPEATS.encode()
         c.frame(TEXT, "so it is")
         c.stall()
-    case = bench.case(script, how=how, compress="both", on_open=TEXT_THAT_REPEATS,
-                      reconnect="never")
+    case = bench.case(script, how=how, compress="both", on_open=SAID_FIRST, reconnect="never")
     assert case.message() == T("Hello")
+    case.send(TEXT_THAT_REPEATS)
     assert case.message() == T("so it is")
     assert case.status()["compression"].startswith(NAME)
 

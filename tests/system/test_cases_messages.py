@@ -9,7 +9,7 @@ import pytest
 
 from cases import (HELLO, PLAIN_HOW, SOON, B, Control, Row, T, again, alive, rows, run_row, send_as,
                    up)
-from harness import KIB, MEMORY_IS_REAL, MIB, eventually, scaled
+from harness import KIB, MEMORY_IS_REAL, MIB, eventually, scaled, section
 from peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame, make_frame
 
 FRAGMENTS_MAX = 131072  # of one message
@@ -172,6 +172,41 @@ def test_g13_message_left_unfinished(bench):
     case.expect_works_again(by_itself=True)
     if MEMORY_IS_REAL:
         assert bench.daemon.rss() - before < 4 * MIB
+
+
+def test_g13_message_never_finished(faulty, peer):
+    """After a minute without one more byte of it, it is not waited for any longer, whatever pings
+    come; with a byte the minute begins anew."""
+    step, went_on = [threading.Event() for _ in range(2)], threading.Event()
+
+    def script(c):
+        c.good()
+        c.frame(TEXT, "begin", fin=0)
+        c.frame(PING, "1")
+        assert c.expect_frame(PONG) == b"1"
+        assert step[0].wait(scaled(20))
+        c.frame(CONTINUATION, "more", fin=0)
+        c.frame(PING, "2")
+        assert c.expect_frame(PONG) == b"2"
+        went_on.set()
+        assert step[1].wait(scaled(20))
+        c.frame(PING, "3")
+        assert c.expect_frame(PONG) == b"3"
+        assert "message for 60 s" in c.expect_close(1008)
+    server = peer(script)
+    faulty.start(section("a", server.url, "reconnect = never", "ping-interval = 0"))
+    faulty.wait_open("a")
+    faulty.pass_time(40)
+    step[0].set()
+    assert went_on.wait(scaled(20))
+    faulty.pass_time(40)
+    assert faulty.status("a")["state"] == "open"
+    step[1].set()
+    faulty.pass_time(40)
+    server.wait_finished()
+    status = faulty.wait_state("a", "failed", "closed")
+    assert "the server has not gone on with a message for 60 s (closed with 1008)" in status["cause"]
+    assert status["cause_class"] == "protocol" and status["received"]["messages"] == 0
 
 
 @rows(Row("looks like half a text", fragments(BINARY, b"\xce", b"\xff\xba"), B(b"\xce\xff\xba")))

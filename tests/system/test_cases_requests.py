@@ -268,6 +268,30 @@ def test_c13_deeply_nested(bench, depth):
     assert counts(case)["answered"] == 1
 
 
+def test_c14_ids_begin_anew(bench):
+    """Behind 2^31 - 1 ids go on from 1, past those that are open."""
+    last = 2 ** 31 - 1
+    seen = []
+
+    def script(c):
+        seen.extend(int(request(c)[0]) for _ in range(5))
+        for i in reversed(seen):
+            c.frame(TEXT, f'{{"id":{i},"result":{i}}}')
+    case = serve(bench, script)
+    client = case.client()
+    ask(client, '{"id":50}')
+    eventually(lambda: counts(case)["open"] == 1)
+    raw = bench.daemon.spawn_client("request", case.name, "--raw-id", f'{{"id":{last - 2}}}')
+    eventually(lambda: counts(case)["open"] == 2)
+    for i in range(3):
+        ask(client, f'{{"id":{60 + i}}}')
+    answers = {x["id"]: x["result"] for x in map(json.loads, client.lines(4))}
+    assert seen == [1, last - 2, last - 1, last, 2]
+    assert answers == {50: 1, 60: last - 1, 61: last, 62: 2}
+    answer = json.loads(raw.communicate(timeout=scaled(10))[0])
+    assert answer == {"id": last - 2, "result": last - 2}
+
+
 def test_r12_reply_of_the_session_before(bench):
     """A reply to an id of the connection that was lost is not taken for one of this."""
     ids = []

@@ -1,7 +1,9 @@
 """Time: what does not answer, what ends half, and when it is tried again."""
 
 import collections
+import email.utils
 import os
+import re
 import signal
 import socket
 import threading
@@ -9,10 +11,12 @@ import time
 
 import pytest
 
+import netns
 import peer as p
+import servers
 from cases import HELLO, SOON, Case, T, again, alive, up
 from harness import FAST, eventually, free_port, scaled, section
-from peer import CLOSE, PING, PONG, TEXT, close_frame
+from peer import CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame
 
 
 class Deaf:
@@ -54,37 +58,43 @@ def test_s02_refused(bench):
     case.expect_ended("refused", SOON, was_open=False)
 
 
-def both_families():
+@pytest.fixture
+def hosts(daemon, tmp_path):
+    """Names of our own for the daemon."""
+    hosts = netns.Hosts(tmp_path)
+    problem = hosts.problem()
+    if problem:
+        pytest.skip(problem)
+    daemon.inside = hosts.words
+    return hosts
+
+
+def test_s03_first_address_does_not_answer(daemon, hosts, peer):
+    """The second is used soon, and the first attempt is given up."""
+    port = free_port()
     try:
-        found = {x[0] for x in socket.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)}
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        deaf = Deaf("::1", port)
     except OSError:
-        return False
-    return {socket.AF_INET, socket.AF_INET6} <= found
-
-
-@pytest.mark.parametrize("first", ("deaf", "refuses"))
-def test_s03_second_address(bench, first):
-    """Of two addresses the first does not answer (s03) or refuses (s04): the second is used soon,
-    and the first attempt is given up."""
-    if not both_families():
-        pytest.skip("localhost has not both an IPv4 and an IPv6 address here")
-
-    def script(c):
-        up(c)
-        alive(c)
-    server = p.Peer(script)
-    deaf = Deaf("::1", server.port) if first == "deaf" else None
+        pytest.skip("there is no IPv6 here")
+    server = peer(lambda c: c.good().stall(), port=port)
+    hosts.write(both=("::1", "127.0.0.1"))
+    daemon.start(section("a", f"ws://both.test:{port}/", "reconnect = never"))
     try:
-        case = bench.case(again, url=f"ws://localhost:{server.port}/", reconnect="never")
-        assert case.message() == T("works?")
-        assert case.status()["address"] == f"127.0.0.1:{server.port}"
-        case.send("works!")
-        server.wait_finished()
+        daemon.wait_open("a")
+        assert daemon.status("a")["address"] == f"127.0.0.1:{port}"
+        assert len(server.connections) == 1
     finally:
-        server.stop()
-        if deaf:
-            deaf.close()
+        deaf.close()
+
+
+def test_s04_first_address_refuses(daemon, hosts, peer):
+    """IPv6 leads nowhere, IPv4 is good: the latter is used at once."""
+    server = peer(lambda c: c.good().stall())
+    hosts.write(both=("::1", "127.0.0.1"))
+    daemon.start(section("a", f"ws://both.test:{server.port}/", "reconnect = never"))
+    daemon.wait_open("a")
+    assert daemon.status("a")["address"] == f"127.0.0.1:{server.port}"
+    assert len(server.connections) == 1
 
 
 def test_s05_unknown_name(bench):
@@ -218,6 +228,57 @@ def delays(case):
     return [float(m[2]) for m in map(Case.ENDED.fullmatch, case.log()) if m]
 
 
+def test_s13_wall_clock_jumps(faulty, peer):
+    """A date in Retry-After counts from the time of day at its receipt; what the time of day does then
+    is nothing to who waits.  Of what is open: test_faults.py."""
+    day = 24 * 3600
+
+    def busy(c):
+        c.read_head()
+        date = email.utils.formatdate(time.time() + day + 600, usegmt=True)
+        c.send(f"HTTP/1.1 503 Busy\r\nRetry-After: {date}\r\n\r\n".encode())
+    server = peer(busy)
+    faulty.page["wall_us"] = day * 1000000
+    faulty.start(section("a", server.url))
+    faulty.wait_state("a", "waiting")
+    for jump in (day, 0, 2 * day):
+        faulty.page["wall_us"] = jump * 1000000
+        left = faulty.status("a")["retry_in_ms"]
+        assert 400_000 < left <= 660_000, (jump, left)
+    assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize("tls", (False, True), ids=("plain", "tls"))
+def test_s15_short_and_interrupted(faulty, peer, pki, tls):
+    """From the first byte on nothing is read or written as a whole, and much is interrupted.  Of files
+    and clients: test_faults.py."""
+    def script(c):
+        c.good()
+        assert c.expect_frame(TEXT) == b"first"
+        assert listened.wait(scaled(20))
+        c.frame(TEXT, "a", fin=0)
+        c.frame(PING, "between")
+        c.frame(CONTINUATION, "b" * 5000)
+        assert c.expect_frame(PONG) == b"between"
+        assert c.expect_frame(TEXT, timeout=30) == b"y" * 5000
+        c.send(close_frame(1000, "enough"))
+        c.expect_close(1000)
+    listened = threading.Event()
+    server = peer(script, tls=servers.server_tls(pki, "localhost") if tls else None)
+    faulty.page["bytes_max"], faulty.page["interrupt"] = 7, 5
+    faulty.start(section("a", server.url, f"cacert = {pki.cert('ca')}", "reconnect = never",
+                         "on-open = first"))
+    with faulty.listener("a") as client:
+        listened.set()
+        assert client.line(30) == "a" + "b" * 5000
+        client.write("y" * 5000 + "\n")
+        server.wait_finished(timeout=30)
+    status = faulty.wait_state("a", "closed", "failed")
+    assert (status["close_code"], status["close_reason"]) == (1000, "enough")
+    assert faulty.page["cut"] > 1000
+    faulty.page["bytes_max"] = faulty.page["interrupt"] = 0  # libevent tells itself of a signal by send()
+
+
 def test_r01_first_delays_are_spread(bench):
     """100 connections that are refused wait from 0.1 s to `reconnect-delay`, spread evenly."""
     port = free_port()
@@ -269,6 +330,33 @@ def test_r03_flapping_server(bench, how):
     assert sum(delays(case)[3] for case in cases) / len(cases) > 0.2
 
 
+def test_r04_stable_for_a_while(faulty, peer):
+    """Who was open for half a minute begins anew with short delays."""
+    names = [f"c{i}" for i in range(8)]
+    attempts, over = collections.Counter(), threading.Event()
+
+    def script(c):
+        c.read_head()
+        path = c.head.split()[1]
+        attempts[path] += 1
+        if attempts[path] <= 4:
+            c.rst()
+            return
+        c.good()
+        assert over.wait(scaled(40))
+        c.rst()
+    server = peer(script)
+    faulty.start("".join(section(name, f"{server.url}{name}", "reconnect-delay = 100ms",
+                                 "reconnect-max = 60s", "ping-interval = 0") for name in names))
+    faulty.wait_open(*names, timeout=30)
+    faulty.pass_time(31)
+    over.set()
+    for name in names:
+        again = rf"wspiped: {name}: warning: connection ended, trying again in ([0-9.]+) s"
+        found = eventually(lambda: re.search(again, faulty.log), what=f"{name} has ended")
+        assert float(found[1]) <= 0.1
+
+
 def test_r05_closed_with_1000_again_and_again(bench):
     """1000 is no failure, but three times in a row right after the opening: not before a minute.
     The other codes: l03."""
@@ -279,6 +367,23 @@ def test_r05_closed_with_1000_again_and_again(bench):
     case = bench.case(script, repeat=True)
     case.ended(3)
     assert delays(case)[2] >= 60 and max(delays(case)[:2]) < 1
+
+
+def test_r08_another_answer_of_the_resolver(daemon, hosts, peer):
+    """Each attempt asks anew where the name leads."""
+    port = free_port()
+    old = peer(lambda c: c.good().stall(), host="127.0.0.2", port=port)
+    new = peer(lambda c: c.good().stall(), host="127.0.0.3", port=port)
+    hosts.write(moves=("127.0.0.2",))
+    daemon.start(section("a", f"ws://moves.test:{port}/", *FAST))
+    daemon.wait_open("a")
+    assert daemon.status("a")["address"] == f"127.0.0.2:{port}"
+    hosts.write(moves=("127.0.0.3",))
+    old.connections[0].rst()
+    new.wait_connections(1)
+    daemon.wait_open("a")
+    assert daemon.status("a")["address"] == f"127.0.0.3:{port}"
+    assert len(old.connections) == 1
 
 
 @pytest.mark.parametrize("code", (1000, 1001))

@@ -507,9 +507,12 @@ def test_t13_client_certificate(daemon, make_server, certs, echo, pki, kind):
     alive(daemon)
     if kind == "haproxy":
         assert echo.session().headers["X-Client"] == "us"
-    assert "wants a client certificate, see cert and key" in cause_of(daemon, "b")
+    # In TLS 1.3 a server may hang up before its alert was read; then another attempt hears of it.
+    told = eventually(lambda: re.search(r"b: warning: .*, trying again in ([0-9.]+) s: .*"
+                                        r"wants a client certificate, see cert and key", daemon.log),
+                      30, "b is told what is wanted")
     if kind != "python":  # asyncio says nothing, it hangs up; that could be anything
-        assert daemon.status("b")["retry_in_ms"] > 5000
+        assert float(told[1]) > 5
 
 
 def test_t13_stunnel_without_certificates(daemon, make_server, certs, echo):

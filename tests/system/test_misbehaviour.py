@@ -55,31 +55,6 @@ def test_body_that_does_not_come(daemon, peer):
     server.wait_finished()
 
 
-@pytest.mark.timeout(100)
-def test_unfinished_message(daemon, peer):
-    """G13: pings are answered, but no byte of a message comes for a minute: Close 1008, and nothing of
-    the message.  One that goes on slowly is none of that."""
-    def script(c):
-        c.good()
-        c.frame(TEXT, "half", fin=0)
-        for _ in range(3):
-            opcode, data, _, _ = c.read_frame(40)
-            while opcode == PING:
-                c.frame(PONG, data)
-                opcode, data, _, _ = c.read_frame(75)
-            if opcode == 8:
-                break
-        assert opcode == 8 and data[:2] == b"\x03\xf0", (opcode, data)
-        assert b"message for 60 s" in data
-    server = peer(script)
-    daemon.start(section("a", f"ws://127.0.0.1:{server.port}/", "ping-interval = 5s",
-                         "reconnect = never"))
-    daemon.wait_open("a")
-    server.wait_finished(1, 95)
-    status = cause(daemon, "the server has not gone on with a message for 60 s (closed with 1008)")
-    assert status["cause_class"] == "protocol" and status["received"]["messages"] == 0
-
-
 def test_finished_after_all(daemon, peer):
     def script(c):
         c.good()

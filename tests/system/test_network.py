@@ -77,6 +77,18 @@ def test_link_comes_up(daemon, net, far_peer):
 
 
 @needs_net
+def test_r13_default_route_added(daemon, net, far_peer):
+    """Without a route the server cannot be reached; the next attempt comes with the route."""
+    p = far_peer(echo)
+    netns.run("ip", "-n", net.near, "route", "del", "default")
+    start(daemon, net, section("a", p.url, *NEVER))
+    assert "unreachable" in wait_long(daemon, "a")["cause"]
+    netns.run("ip", "-n", net.near, "route", "add", "default", "via", "10.99.1.1")
+    daemon.wait_open("a", timeout=20)
+    assert "the network has changed: trying again in" in daemon.log
+
+
+@needs_net
 def test_who_is_not_hurried(daemon, net, far_peer):
     """A new address is news for who has timed out, not for who was refused by the server."""
     def unauthorized(c):

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "check.h"
 #include "loop.h"
@@ -244,6 +245,56 @@ static void test_many(void)
 	unmake();
 }
 
+static void ask_numbers(struct asker *asker, unsigned count)
+{
+	char text[64];
+
+	for (unsigned i = 1; i <= count; i++) {
+		snprintf(text, sizeof(text), "{\"id\":%u}", i);
+		CHECK_EQ(ask(asker, text), CALLS_READY);
+	}
+}
+
+/* CPU time in which COUNT that are open have ended: the oldest quarter by their answers, the others
+ * by losses, the newer half first. */
+static double cost_of_ending(unsigned count)
+{
+	struct asker asker = make_asker();
+	struct timespec from, to;
+	struct cause cause;
+	char text[64];
+
+	timeout_ms = 0; /* the timers are not what is measured */
+	make("/id");
+	timeout_ms = 30000;
+	cause_set(&cause, CAUSE_CLOSED, 1006, "gone");
+	ask_numbers(&asker, count);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+	for (unsigned i = 1; i <= count / 4; i++) {
+		snprintf(text, sizeof(text), "{\"id\":%u}", i);
+		CHECK_EQ(receive(text), CALLS_DELIVERED);
+	}
+	calls_lose_between(calls, count / 2, count, &cause);
+	CHECK_EQ(stats().open, count / 4);
+	calls_lose(calls, UINT64_MAX, &cause);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+	CHECK_EQ(asker.answers, count / 4);
+	CHECK_EQ(asker.failures, count - count / 4);
+	unmake();
+	return (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
+}
+
+/* A server that goes away with all open that may be must not keep the daemon for long: 32 times as
+ * many take 32 times as long, not 1,000 times. */
+static void test_cost(void)
+{
+	double few = 0;
+
+	for (int i = 0; i < 5; i++)
+		few += cost_of_ending(CALLS_MAX / 32) / 5;
+	CHECK(cost_of_ending(CALLS_MAX) < 250 * few);
+}
+
 static unsigned rooms;
 
 static void waiter_room(void *owner)
@@ -338,6 +389,34 @@ static void test_forgetting(void)
 	CHECK_EQ(receive("{\"id\":2}"), CALLS_DROPPED);
 	CHECK_EQ(receive("{\"id\":1}"), CALLS_EVENT);
 	CHECK_EQ(asker.answers + asker.failures, 0);
+	unmake();
+}
+
+static void giver_failed(void *owner, uint64_t tag, const struct cause *cause)
+{
+	struct asker *asker = owner;
+
+	asker_failed(owner, tag, cause);
+	caller_leave(&asker->caller);
+}
+
+/* Who hears of one loss gives up the others, before and behind. */
+static void test_loss_is_given_up(void)
+{
+	struct asker giver = make_asker(), other = make_asker();
+	struct cause cause;
+
+	make("/id");
+	giver.caller.failed = giver_failed;
+	cause_set(&cause, CAUSE_CLOSED, 1006, "gone");
+	for (int i = 0; i < 4; i++) {
+		CHECK_EQ(ask(&giver, "{\"id\":1}"), CALLS_READY);
+		CHECK_EQ(ask(&other, "{\"id\":1}"), CALLS_READY);
+	}
+	calls_lose_between(calls, 2, 6, &cause);
+	CHECK_EQ(giver.failures, 1);
+	CHECK_EQ(other.failures, 2);
+	CHECK_EQ(stats().open, 2);
 	unmake();
 }
 
@@ -489,11 +568,13 @@ int main(void)
 	test_what_is_no_request();
 	test_wrap();
 	test_many();
+	test_cost();
 	test_full();
 	test_events();
 	test_timeout();
 	test_forgetting();
 	test_loss();
+	test_loss_is_given_up();
 	test_nobody_to_answer();
 	test_raw();
 	test_not_reply();
