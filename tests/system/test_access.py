@@ -130,7 +130,9 @@ def test_latest(shared, server):
 
 
 @pytest.mark.parametrize("key,value", [("file", "/tmp/never"), ("token-command", "touch %s"), ("login", "touch %s"),
-                                       ("on-message", "touch %s"), ("on-state", "touch %s")])
+                                       ("on-message", "touch %s"), ("on-state", "touch %s"),
+                                       *[(key, "%s") for key in ("header-file", "token-file", "on-open-file",
+                                                                 "cacert", "capath", "cert", "key")]])
 def test_operators_do_not_become_the_daemon(shared, server, key, value):
     """Who may give orders on the control socket does not get the rights of the daemon's user by that."""
     program, mark = shared.home / "wspipe", shared.home / "mark"
@@ -145,3 +147,19 @@ def test_operators_do_not_become_the_daemon(shared, server, key, value):
     assert result.returncode == 0, result
     server.session()
     assert not mark.exists() and not os.path.exists("/tmp/never")
+
+
+def test_operators_do_not_reach_local_sockets(shared):
+    """A server on a Unix socket would see the daemon's user: that is none of an operator's."""
+    program, path = shared.home / "wspipe", shared.home / "private.sock"
+    shutil.copy(WSPIPE, program)
+    os.chmod(program, 0o755)
+    shared.start("[daemon]\naccess = user:nobody\n")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.setblocking(False)
+        result = as_nobody(f"{program} --runtime-dir {shared.run_dir} open --no-daemon b WS+unix:{path}:/")
+        assert result.returncode == USAGE and "url: only root" in result.stderr, result
+        with pytest.raises(BlockingIOError):
+            listener.accept()
