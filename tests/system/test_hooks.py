@@ -368,6 +368,26 @@ def test_persist(daemon, server, tmp_path, how):
     assert hook(daemon)["missed"] == 0
 
 
+@pytest.mark.parametrize("meanwhile", ["", "on-state = true"])
+def test_a_key_that_was_away_begins_anew(daemon, server, tmp_path, meanwhile):
+    """What was received while nobody had asked for a command is not handed to it, also when the daemon
+    was not running as the key went and came."""
+    out = tmp_path / "got"
+    hooked = section("a", server.url, "persist = yes", f"on-message = cat >> {out}", *FAST)
+    daemon.start(hooked)
+    server.session(0).send("1\n")
+    eventually(lambda: lines_of(out) == ["1"])
+    daemon.stop()
+    daemon.start(section("a", server.url, "persist = yes", meanwhile, *FAST))
+    server.session(1).send("2\n")
+    eventually(lambda: daemon.status("a")["kept"]["messages"] == 2)
+    daemon.stop()
+    daemon.start(hooked)
+    server.session(2).send("3\n")
+    eventually(lambda: lines_of(out)[-1:] == ["3"])
+    assert lines_of(out) == ["1", "3"]
+
+
 def test_nothing_runs_while_nothing_happens(daemon, server, tmp_path):
     """Idle hooks cost no wake-ups."""
     out = tmp_path / "got"
