@@ -56,11 +56,22 @@ static int put_str(struct buf *line, const char *key, const char *text)
 	return r < 0 ? r : text ? peer_quote(line, text, strlen(text)) : json_quote_str(line, NULL);
 }
 
+/* As request_find(), for what connects: one that goes (its hooks may take a while) stays down. */
+static int find_lasting(struct request *request, struct channel **ret)
+{
+	int r = request_find(request, ret);
+
+	if (r <= 0 || !channel_removing(*ret))
+		return r;
+	peer_refuse(request->peer, EXIT_NO_CONN, "the connection is being removed");
+	return 0;
+}
+
 /* The verbs that only give an order. */
 static int run_order(struct request *request, void (*order)(struct conn *conn))
 {
 	struct channel *channel;
-	int r = request_find(request, &channel);
+	int r = find_lasting(request, &channel);
 
 	if (r <= 0)
 		return r;
@@ -169,7 +180,7 @@ static int answer_opened(struct request *request, const struct channel *channel,
 static int open_again(struct request *request)
 {
 	struct channel *channel;
-	int r = request_find(request, &channel);
+	int r = find_lasting(request, &channel);
 
 	if (r <= 0)
 		return r;

@@ -689,6 +689,11 @@ bool channel_configured(const struct channel *channel)
 	return channel->configured;
 }
 
+bool channel_removing(const struct channel *channel)
+{
+	return channel->removing;
+}
+
 void channel_reader_add(struct channel *channel, struct channel_reader *reader)
 {
 	list_append(&channel->readers, &reader->link);

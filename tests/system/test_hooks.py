@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import DONE, FAST, KIB, MIB, ROOT, eventually, free_port, run, scaled, section
+from harness import DONE, FAST, KIB, MIB, NO_CONN, ROOT, eventually, free_port, run, scaled, section
 from servers import PyServer
 
 
@@ -366,6 +366,21 @@ def test_persist(daemon, server, tmp_path, how):
     eventually(lambda: lines_of(out)[-1:] == ["99"], 20)
     assert [int(x) for x in lines_of(out)] == list(range(11)) + list(range(10, 100))
     assert hook(daemon)["missed"] == 0
+
+
+@pytest.mark.parametrize("order", ["resume", "reconnect", "open"])
+def test_one_that_is_being_removed_stays_down(daemon, server, tmp_path, order):
+    """While its hooks still run nobody can connect it again: it would be there without a section."""
+    daemon.start(section("a", server.url, f"on-state = test $WSPIPE_STATE != closed || cat {tmp_path}/gate", *FAST))
+    os.mkfifo(tmp_path / "gate")
+    daemon.wait_open("a")
+    daemon.write_config("")
+    assert daemon.reload().code == 0
+    daemon.wait_state("a", "closed")
+    result = daemon.client(order, "a")
+    assert result.code == NO_CONN and "is being removed" in result.err
+    (tmp_path / "gate").write_text("x")
+    eventually(lambda: "a" not in daemon.status_all())
 
 
 @pytest.mark.parametrize("meanwhile", ["", "on-state = true"])
