@@ -227,6 +227,15 @@ static int set_hooks(struct channel *channel)
 	return r;
 }
 
+static const char *what_stands_there(int error)
+{
+	if (error == -EEXIST)
+		return "something that is no FIFO of ours stands there; move it away";
+	if (error == -EPERM)
+		return "a symbolic link, or something of another user, stands there; move it away";
+	return strerror(-error);
+}
+
 /* Log where it failed, and what to do. */
 static int make_endpoints(struct channel *channel)
 {
@@ -242,8 +251,7 @@ static int make_endpoints(struct channel *channel)
 	if (r < 0)
 		log_error(channel->section->name, "cannot make %s/%s/%s: %s (a reload tries again)",
 			  service->options.runtime_dir, channel->section->name, path,
-			  r == -EEXIST ? "something that is no FIFO of ours stands there; move it away"
-				       : strerror(-r));
+			  what_stands_there(r));
 	return r;
 }
 

@@ -1,5 +1,6 @@
 """wspipe.conf(5): every fault is told with file and line, and a reload touches only what changed."""
 
+import pathlib
 import signal
 
 import pytest
@@ -324,3 +325,10 @@ def test_secrets_are_not_shown(daemon, server):
                         "header = Authorization Bearer s3cret-header"))
     told += daemon.reload().err
     assert "s3cret" not in told
+
+
+def test_a_file_that_is_none(daemon):
+    """/dev/null is a device: the message says so, not "Invalid argument"."""
+    daemon.config = pathlib.Path("/dev/null")
+    result = daemon.check()
+    assert result.code == USAGE and result.err == "/dev/null: it is not a regular file\n"
