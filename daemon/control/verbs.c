@@ -26,7 +26,7 @@ enum {
 
 struct verb {
 	const char *word;
-	bool writes; /* needs more than the right to read */
+	bool reads, writes; /* the rights that it needs */
 	int (*run)(struct request *request);
 };
 
@@ -682,14 +682,20 @@ static int verb_request(struct request *request)
 /* --- the table ------------------------------------------------------------------------------ */
 
 static const struct verb verbs[] = {
-	{VERB_STATUS, false, verb_status}, {VERB_OPEN, true, verb_open},
-	{VERB_CLOSE, true, verb_close},    {VERB_RECONNECT, true, verb_reconnect},
-	{VERB_PAUSE, true, verb_pause},    {VERB_RESUME, true, verb_resume},
-	{VERB_SEND, true, verb_send},      {VERB_RECV, false, verb_recv},
-	{VERB_CAT, true, verb_cat},        {VERB_REQUEST, true, verb_request},
-	{VERB_WAIT, false, verb_wait},
-	{VERB_RELOAD, true, verb_reload},  {VERB_STOP, true, verb_stop},
-	{VERB_CURSOR, false, verb_cursor},
+	{VERB_STATUS, true, false, verb_status},
+	{VERB_OPEN, false, true, verb_open},
+	{VERB_CLOSE, false, true, verb_close},
+	{VERB_RECONNECT, false, true, verb_reconnect},
+	{VERB_PAUSE, false, true, verb_pause},
+	{VERB_RESUME, false, true, verb_resume},
+	{VERB_SEND, false, true, verb_send},
+	{VERB_RECV, true, false, verb_recv},
+	{VERB_CAT, true, true, verb_cat},
+	{VERB_REQUEST, true, true, verb_request},
+	{VERB_WAIT, true, false, verb_wait},
+	{VERB_RELOAD, false, true, verb_reload},
+	{VERB_STOP, false, true, verb_stop},
+	{VERB_CURSOR, true, false, verb_cursor},
 };
 
 static const struct verb *verb_find(const struct request *request)
@@ -729,7 +735,8 @@ static int request_run(struct request *request)
 
 	if (!problem && !verb)
 		problem = "the verb of the request is not known";
-	else if (verb && !(verb->writes ? request->rights.write : request->rights.read))
+	else if (verb && ((verb->writes && !request->rights.write) ||
+			  (verb->reads && !request->rights.read)))
 		problem = "you may not do that here (the access key of [daemon] says who may)";
 	if (problem) {
 		peer_refuse(request->peer, EXIT_USAGE, "%s", problem);

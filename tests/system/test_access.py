@@ -163,3 +163,29 @@ def test_operators_do_not_reach_local_sockets(shared):
         assert result.returncode == USAGE and "url: only root" in result.stderr, result
         with pytest.raises(BlockingIOError):
             listener.accept()
+
+
+def test_operators_for_one_direction(shared, server):
+    """`:write` sends and gives orders, and reads nothing by the way of *cat* or *request*; `:read` the reverse."""
+    program = shared.home / "wspipe"
+    shutil.copy(WSPIPE, program)
+    os.chmod(program, 0o755)
+
+    def refused(*verbs):
+        for verb in verbs:
+            result = as_nobody(f"{program} --runtime-dir {shared.run_dir} {verb} </dev/null")
+            assert result.returncode == USAGE and "you may not do that here" in result.stderr, (verb, result)
+            assert result.stdout == "", verb
+
+    config = section("a", server.url, "id = /id")
+    shared.start("[daemon]\naccess = user:nobody:write\n" + config)
+    shared.wait_open("a")
+    server.session().send("secret")
+    refused("recv a --last 1 --no-follow", "cat a -1 -n", "request a '{}'", "status a", "wait a")
+    assert as_nobody(f"{program} --runtime-dir {shared.run_dir} send a x").returncode == 0
+    assert server.session().recv() == "x"
+    shared.write_config("[daemon]\naccess = user:nobody:read\n" + config)
+    assert shared.reload().code == 0
+    refused("send a x", "cat a -1 -n", "request a '{}'", "close a", "pause a", "reload", "stop")
+    result = as_nobody(f"{program} --runtime-dir {shared.run_dir} recv a --last 1 --no-follow")
+    assert result.stdout == "secret\n", result
