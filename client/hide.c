@@ -10,8 +10,8 @@
 
 static int hide_setting(struct setting *setting)
 {
-	static const char *const keys[] = {"user",    "header", "cookie",       "proxy",
-					   "on-open", "login",  "token-command"};
+	static const char *const keys[] = {"user",  "header",	     "cookie",	   "proxy",   "on-open",
+					   "login", "token-command", "on-message", "on-state"};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
 		if (strcmp(setting->key, keys[i]) != 0)

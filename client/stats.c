@@ -79,7 +79,6 @@ static const struct metric of_reader[] = {
 	{"reader_missed_messages_total", "/missed", AS_IS, "Messages that a reader was too slow for."},
 };
 
-
 static void print_family(const char *name, const char *help)
 {
 	size_t len = strlen(name);
@@ -177,24 +176,79 @@ static void print_of_connections(const struct metric *metric, const struct json_
 	}
 }
 
+/* A process may read by several sockets.  Two samples with the same labels would have Prometheus refuse
+ * all of the text, so these count together. */
+struct sample {
+	struct json_span kind, name;
+	uint64_t pid, value;
+};
+
+static bool is_same_span(const struct json_span *a, const struct json_span *b)
+{
+	return a->len == b->len && memcmp(a->at, b->at, a->len) == 0;
+}
+
+static struct sample *find_sample(struct sample *samples, size_t n, const struct sample *like)
+{
+	for (size_t i = 0; i < n; i++)
+		if (samples[i].pid == like->pid && is_same_span(&samples[i].kind, &like->kind) &&
+		    is_same_span(&samples[i].name, &like->name))
+			return &samples[i];
+	return NULL;
+}
+
+static bool read_sample(const struct json_span *reader, const struct metric *metric, struct sample *ret)
+{
+	if (json_find(reader->at, reader->len, "/kind", &ret->kind) <= 0 ||
+	    json_find(reader->at, reader->len, "/name", &ret->name) <= 0)
+		return false;
+	ret->pid = answer_number(reader, "/pid", 0);
+	ret->value = answer_number(reader, metric->pointer, 0);
+	return true;
+}
+
+/* SAMPLES has room for all of them. */
+static size_t add_samples(const struct metric *metric, const struct json_span *readers,
+			  struct sample *samples)
+{
+	struct json_span reader;
+	size_t n = 0, at = 0;
+
+	while (json_next(readers, &at, NULL, &reader) > 0) {
+		struct sample *same;
+
+		if (!read_sample(&reader, metric, &samples[n]))
+			continue;
+		same = find_sample(samples, n, &samples[n]);
+		if (same)
+			same->value += samples[n].value;
+		else
+			n++;
+	}
+	return n;
+}
+
 static void print_of_readers(const struct metric *metric, const struct json_span *connection)
 {
+	cleanup_free struct sample *samples = NULL;
 	struct json_span readers, reader;
-	char value[64];
-	size_t at = 0;
+	size_t n = 0, at = 0;
 
 	if (json_find(connection->at, connection->len, "/readers", &readers) <= 0)
 		return;
-	while (json_next(&readers, &at, NULL, &reader) > 0) {
-		if (!find_value(&reader, metric, value))
-			continue;
+	while (json_next(&readers, &at, NULL, &reader) > 0)
+		n++;
+	samples = calloc(n + 1, sizeof(*samples));
+	n = samples ? add_samples(metric, &readers, samples) : 0;
+	for (size_t i = 0; i < n; i++) {
 		printf("wspipe_%s{", metric->name);
 		print_label("name", connection, "/name");
 		putchar(',');
-		print_label("kind", &reader, "/kind");
+		print_label("kind", &samples[i].kind, "");
 		putchar(',');
-		print_label("reader", &reader, "/name");
-		printf(",pid=\"%llu\"} %s\n", (unsigned long long)answer_number(&reader, "/pid", 0), value);
+		print_label("reader", &samples[i].name, "");
+		printf(",pid=\"%llu\"} %llu\n", (unsigned long long)samples[i].pid,
+		       (unsigned long long)samples[i].value);
 	}
 }
 

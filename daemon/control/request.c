@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 #include "control/exchange.h"
@@ -219,14 +220,25 @@ static int section_set_own(const struct request *request, struct section *sectio
 }
 
 /* It is done with the rights of the daemon's user: whoever may give orders to the daemon does not have
- * those. */
+ * those.  What is read from a file goes to a server of his choice, or is at least told in a cause. */
 static int refuse_what_the_daemon_does(const struct section *section, struct buf *faults)
 {
+	const struct credentials_options *credentials = &section->conn.credentials;
+	const struct tls_options *tls = &section->conn.dial.tls;
+	bool is_local = strncasecmp(section->conn.url, "ws+unix:", strlen("ws+unix:")) == 0;
 	const struct {
 		const char *key, *value, *what;
 	} rights[] = {
+		{"url", is_local ? section->conn.url : NULL, "connect to sockets of this machine"},
 		{"file", section->endpoint.file, "write files"},
-		{"token-command", section->conn.credentials.token_command, "run commands"},
+		{"header-file", credentials->header_file, "read files"},
+		{"token-file", credentials->token_file, "read files"},
+		{"on-open-file", credentials->on_open_file, "read files"},
+		{"cacert", tls->cacert, "read files"},
+		{"capath", tls->capath, "read files"},
+		{"cert", tls->cert, "read files"},
+		{"key", tls->key, "read files"},
+		{"token-command", credentials->token_command, "run commands"},
 		{"login", section->conn.opening.login, "run commands"},
 		{"on-message", section->hooks.on_message, "run commands"},
 		{"on-state", section->hooks.on_state, "run commands"},

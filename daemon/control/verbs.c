@@ -26,7 +26,7 @@ enum {
 
 struct verb {
 	const char *word;
-	bool writes; /* needs more than the right to read */
+	bool reads, writes; /* the rights that it needs */
 	int (*run)(struct request *request);
 };
 
@@ -56,11 +56,22 @@ static int put_str(struct buf *line, const char *key, const char *text)
 	return r < 0 ? r : text ? peer_quote(line, text, strlen(text)) : json_quote_str(line, NULL);
 }
 
+/* As request_find(), for what connects: one that goes (its hooks may take a while) stays down. */
+static int find_lasting(struct request *request, struct channel **ret)
+{
+	int r = request_find(request, ret);
+
+	if (r <= 0 || !channel_removing(*ret))
+		return r;
+	peer_refuse(request->peer, EXIT_NO_CONN, "the connection is being removed");
+	return 0;
+}
+
 /* The verbs that only give an order. */
 static int run_order(struct request *request, void (*order)(struct conn *conn))
 {
 	struct channel *channel;
-	int r = request_find(request, &channel);
+	int r = find_lasting(request, &channel);
 
 	if (r <= 0)
 		return r;
@@ -169,7 +180,7 @@ static int answer_opened(struct request *request, const struct channel *channel,
 static int open_again(struct request *request)
 {
 	struct channel *channel;
-	int r = request_find(request, &channel);
+	int r = find_lasting(request, &channel);
 
 	if (r <= 0)
 		return r;
@@ -671,14 +682,20 @@ static int verb_request(struct request *request)
 /* --- the table ------------------------------------------------------------------------------ */
 
 static const struct verb verbs[] = {
-	{VERB_STATUS, false, verb_status}, {VERB_OPEN, true, verb_open},
-	{VERB_CLOSE, true, verb_close},    {VERB_RECONNECT, true, verb_reconnect},
-	{VERB_PAUSE, true, verb_pause},    {VERB_RESUME, true, verb_resume},
-	{VERB_SEND, true, verb_send},      {VERB_RECV, false, verb_recv},
-	{VERB_CAT, true, verb_cat},        {VERB_REQUEST, true, verb_request},
-	{VERB_WAIT, false, verb_wait},
-	{VERB_RELOAD, true, verb_reload},  {VERB_STOP, true, verb_stop},
-	{VERB_CURSOR, false, verb_cursor},
+	{VERB_STATUS, true, false, verb_status},
+	{VERB_OPEN, false, true, verb_open},
+	{VERB_CLOSE, false, true, verb_close},
+	{VERB_RECONNECT, false, true, verb_reconnect},
+	{VERB_PAUSE, false, true, verb_pause},
+	{VERB_RESUME, false, true, verb_resume},
+	{VERB_SEND, false, true, verb_send},
+	{VERB_RECV, true, false, verb_recv},
+	{VERB_CAT, true, true, verb_cat},
+	{VERB_REQUEST, true, true, verb_request},
+	{VERB_WAIT, true, false, verb_wait},
+	{VERB_RELOAD, false, true, verb_reload},
+	{VERB_STOP, false, true, verb_stop},
+	{VERB_CURSOR, true, false, verb_cursor},
 };
 
 static const struct verb *verb_find(const struct request *request)
@@ -718,7 +735,8 @@ static int request_run(struct request *request)
 
 	if (!problem && !verb)
 		problem = "the verb of the request is not known";
-	else if (verb && !(verb->writes ? request->rights.write : request->rights.read))
+	else if (verb && ((verb->writes && !request->rights.write) ||
+			  (verb->reads && !request->rights.read)))
 		problem = "you may not do that here (the access key of [daemon] says who may)";
 	if (problem) {
 		peer_refuse(request->peer, EXIT_USAGE, "%s", problem);

@@ -16,6 +16,8 @@
 #include "endpoint/hookenv.h"
 #include "endpoint/hookslot.h"
 
+#define ON_MESSAGE "on-message" /* the key, the reader's name and that of its place */
+
 enum { RETRY_MS = 1000 };
 
 enum { STARTED, NOTHING, WAITS }; /* what became of an attempt to run something; or -errno */
@@ -417,15 +419,20 @@ static int begin_messages(struct hooks *hooks)
 	return 0;
 }
 
+void hooks_forget_place(struct conn *conn)
+{
+	struct mark *mark = cursors_find(conn_cursors(conn), MARK_READER, ON_MESSAGE);
+
+	if (mark)
+		cursors_remove(mark);
+}
+
 /* Nobody asks for it any more. */
 static void end_messages(struct hooks *hooks)
 {
-	struct mark *mark = hooks->place.mark;
-
 	cursor_close(&hooks->cursor);
 	mark_release(&hooks->place);
-	if (mark)
-		cursors_remove(mark);
+	hooks_forget_place(hooks->conn);
 }
 
 int hooks_set_options(struct hooks *hooks, const struct hooks_options *options)
@@ -455,7 +462,7 @@ int hooks_new(struct hooks **ret, struct conn *conn, const struct hooks_options 
 	hooks->conn = conn;
 	hooks->settled = settled;
 	hooks->owner = owner;
-	hooks->on_message.name = "on-message";
+	hooks->on_message.name = ON_MESSAGE;
 	hooks->on_state.name = "on-state";
 	list_init(&hooks->changes);
 	later_init(&hooks->next, hooks_on_next, hooks);

@@ -41,6 +41,9 @@ struct hooks *hooks_free(struct hooks *hooks); /* what runs is killed */
  * hook that was not there before begins with what comes from now on. */
 int hooks_set_options(struct hooks *hooks, const struct hooks_options *options);
 
+/* There is no on-message: what an earlier daemon has kept of its place counts no more. */
+void hooks_forget_place(struct conn *conn);
+
 /* The connection has ended for good.  True: nothing runs or waits any more.  False: SETTLED will be
  * called, HOOKS_SETTLE_MS after the first time at the latest.  Messages that are kept for the next
  * daemon are left to that; all others are worked off in this time.  Any later change of state, or

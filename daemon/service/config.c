@@ -411,7 +411,7 @@ static void load_file(struct loader *loader, const char *path, bool optional)
 	if (r == -ENOMEM)
 		loader->error = r;
 	else if (r < 0 && !(optional && r == -ENOENT))
-		fault(loader, path, 0, "%s", strerror(-r));
+		fault(loader, path, 0, "%s", r == -EINVAL ? "it is not a regular file" : strerror(-r));
 	else if (r == 0 && buf_len(&text) > 0)
 		read_text(loader, path, &text);
 	buf_done(&text);

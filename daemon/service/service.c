@@ -34,7 +34,7 @@ struct channel {
 	struct list readers;
 	struct later go; /* its end, from a clean stack */
 	bool configured, with_endpoints, removing, absent;
-	bool open, tried, down; /* as they are counted in the service */
+	bool open, tried; /* as they are counted in the service */
 	bool in_part;           /* its section is in force: there was no memory for all of it */
 };
 
@@ -51,7 +51,7 @@ struct service {
 	struct links *links; /* NULL: there is no netlink here */
 	struct channel **channel; /* in order of names */
 	size_t channels, room;
-	size_t open, tried, down; /* so many of them, when they last told us */
+	size_t open, tried; /* so many of them, when they last told us */
 	struct event *signal[SIGNALS];
 	struct later look; /* at the states of all, once for many changes */
 	uint64_t started_us;
@@ -149,20 +149,19 @@ static size_t recount(size_t count, bool *counted, bool now)
 }
 
 /* What all of them come to is known without asking all of them each time one has changed. */
-static void count_channel(struct channel *channel, bool open, bool tried, bool down)
+static void count_channel(struct channel *channel, bool open, bool tried)
 {
 	struct service *service = channel->service;
 
 	service->open = recount(service->open, &channel->open, open);
 	service->tried = recount(service->tried, &channel->tried, tried);
-	service->down = recount(service->down, &channel->down, down);
 }
 
 static struct channel *channel_free(struct channel *channel, bool keep_files)
 {
 	if (!channel)
 		return NULL;
-	count_channel(channel, false, false, false);
+	count_channel(channel, false, false);
 	tell_readers(channel);
 	take_out(channel->service, channel);
 	channel->endpoints = endpoints_free(channel->endpoints, keep_files);
@@ -199,8 +198,7 @@ static void channel_conn_changed(void *owner)
 {
 	struct channel *channel = owner;
 
-	count_channel(channel, conn_state(channel->conn) == CONN_OPEN, conn_tried(channel->conn),
-		      is_down(channel));
+	count_channel(channel, conn_state(channel->conn) == CONN_OPEN, conn_tried(channel->conn));
 	if (channel->removing && is_down(channel))
 		loop_later(&channel->go);
 	loop_later(&channel->service->look);
@@ -224,9 +222,21 @@ static int set_hooks(struct channel *channel)
 		r = hooks_new(&channel->hooks, channel->conn, options,
 			      channel->service->options.runtime_dir, &channel->service->hookslots,
 			      channel_hooks_settled, channel);
+	else
+		hooks_forget_place(channel->conn);
 	if (r < 0)
-		log_error(channel->section->name, "cannot set up its hooks: %s", strerror(-r));
+		log_error(channel->section->name, "cannot set up its hooks: %s (a reload tries again)",
+			  strerror(-r));
 	return r;
+}
+
+static const char *what_stands_there(int error)
+{
+	if (error == -EEXIST)
+		return "something that is no FIFO of ours stands there; move it away";
+	if (error == -EPERM)
+		return "a symbolic link, or something of another user, stands there; move it away";
+	return strerror(-error);
 }
 
 /* Log where it failed, and what to do. */
@@ -244,8 +254,7 @@ static int make_endpoints(struct channel *channel)
 	if (r < 0)
 		log_error(channel->section->name, "cannot make %s/%s/%s: %s (a reload tries again)",
 			  service->options.runtime_dir, channel->section->name, path,
-			  r == -EEXIST ? "something that is no FIFO of ours stands there; move it away"
-				       : strerror(-r));
+			  what_stands_there(r));
 	return r;
 }
 
@@ -390,7 +399,8 @@ static void change_channel(struct channel *channel, struct section *section)
 	} else {
 		endpoints_set_options(channel->endpoints, &section->endpoint);
 	}
-	set_hooks(channel);
+	if (set_hooks(channel) < 0)
+		channel->in_part = true;
 	if ((change & (1u << CONFIG_REDIAL)) || channel->removing) {
 		channel->removing = false;
 		later_cancel(&channel->go);
@@ -471,6 +481,10 @@ static void reload_on_signal(struct service *service)
 {
 	struct buf faults;
 
+	if (service->stopping) {
+		log_info(NULL, "stopping: the configuration is not read again");
+		return;
+	}
 	buf_init(&faults, 1024 * 1024);
 	if (service_reload(service, &faults) < 0)
 		log_faults(&faults);
@@ -685,6 +699,11 @@ const struct section *channel_section(const struct channel *channel)
 bool channel_configured(const struct channel *channel)
 {
 	return channel->configured;
+}
+
+bool channel_removing(const struct channel *channel)
+{
+	return channel->removing;
 }
 
 void channel_reader_add(struct channel *channel, struct channel_reader *reader)

@@ -77,6 +77,7 @@ struct endpoints *channel_endpoints(const struct channel *channel); /* NULL: non
 const struct hooks *channel_hooks(const struct channel *channel);   /* NULL: none */
 const struct section *channel_section(const struct channel *channel);
 bool channel_configured(const struct channel *channel); /* from a file, not by `open` */
+bool channel_removing(const struct channel *channel);   /* it goes when it is down */
 
 void channel_reader_add(struct channel *channel, struct channel_reader *reader);
 void channel_reader_remove(struct channel_reader *reader);

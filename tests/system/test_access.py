@@ -130,7 +130,9 @@ def test_latest(shared, server):
 
 
 @pytest.mark.parametrize("key,value", [("file", "/tmp/never"), ("token-command", "touch %s"), ("login", "touch %s"),
-                                       ("on-message", "touch %s"), ("on-state", "touch %s")])
+                                       ("on-message", "touch %s"), ("on-state", "touch %s"),
+                                       *[(key, "%s") for key in ("header-file", "token-file", "on-open-file",
+                                                                 "cacert", "capath", "cert", "key")]])
 def test_operators_do_not_become_the_daemon(shared, server, key, value):
     """Who may give orders on the control socket does not get the rights of the daemon's user by that."""
     program, mark = shared.home / "wspipe", shared.home / "mark"
@@ -145,3 +147,45 @@ def test_operators_do_not_become_the_daemon(shared, server, key, value):
     assert result.returncode == 0, result
     server.session()
     assert not mark.exists() and not os.path.exists("/tmp/never")
+
+
+def test_operators_do_not_reach_local_sockets(shared):
+    """A server on a Unix socket would see the daemon's user: that is none of an operator's."""
+    program, path = shared.home / "wspipe", shared.home / "private.sock"
+    shutil.copy(WSPIPE, program)
+    os.chmod(program, 0o755)
+    shared.start("[daemon]\naccess = user:nobody\n")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.setblocking(False)
+        result = as_nobody(f"{program} --runtime-dir {shared.run_dir} open --no-daemon b WS+unix:{path}:/")
+        assert result.returncode == USAGE and "url: only root" in result.stderr, result
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_operators_for_one_direction(shared, server):
+    """`:write` sends and gives orders, and reads nothing by the way of *cat* or *request*; `:read` the reverse."""
+    program = shared.home / "wspipe"
+    shutil.copy(WSPIPE, program)
+    os.chmod(program, 0o755)
+
+    def refused(*verbs):
+        for verb in verbs:
+            result = as_nobody(f"{program} --runtime-dir {shared.run_dir} {verb} </dev/null")
+            assert result.returncode == USAGE and "you may not do that here" in result.stderr, (verb, result)
+            assert result.stdout == "", verb
+
+    config = section("a", server.url, "id = /id")
+    shared.start("[daemon]\naccess = user:nobody:write\n" + config)
+    shared.wait_open("a")
+    server.session().send("secret")
+    refused("recv a --last 1 --no-follow", "cat a -1 -n", "request a '{}'", "status a", "wait a")
+    assert as_nobody(f"{program} --runtime-dir {shared.run_dir} send a x").returncode == 0
+    assert server.session().recv() == "x"
+    shared.write_config("[daemon]\naccess = user:nobody:read\n" + config)
+    assert shared.reload().code == 0
+    refused("send a x", "cat a -1 -n", "request a '{}'", "close a", "pause a", "reload", "stop")
+    result = as_nobody(f"{program} --runtime-dir {shared.run_dir} recv a --last 1 --no-follow")
+    assert result.stdout == "secret\n", result

@@ -1,5 +1,6 @@
 """wspipe.conf(5): every fault is told with file and line, and a reload touches only what changed."""
 
+import pathlib
 import signal
 import threading
 
@@ -353,3 +354,10 @@ def test_reload_while_a_long_greeting_leaves(daemon, peer, how):
     assert daemon.reload().code == DONE
     reloaded.set()
     eventually(lambda: (daemon.path("a", "last")).read_text() == "whole\n", 30)
+
+
+def test_a_file_that_is_none(daemon):
+    """/dev/null is a device: the message says so, not "Invalid argument"."""
+    daemon.config = pathlib.Path("/dev/null")
+    result = daemon.check()
+    assert result.code == USAGE and result.err == "/dev/null: it is not a regular file\n"

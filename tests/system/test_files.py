@@ -299,6 +299,21 @@ def test_sigterm_and_sigint_close_properly(daemon, server):
         assert session.wait_closed()[0] in (1000, 1001)
 
 
+def test_nothing_is_reloaded_while_stopping(daemon, peer, server):
+    """A connection that a late SIGHUP opens would have the daemon wait for its end for ever."""
+    def script(c):
+        c.good()
+        c.stall()
+    daemon.start(section("a", peer(script).url, "close-timeout = 2s"))
+    daemon.wait_open("a")
+    daemon.signal(signal.SIGTERM)
+    eventually(lambda: "stopping: SIGTERM" in daemon.log)
+    daemon.write_config(section("b", server.url))
+    daemon.signal(signal.SIGHUP)
+    assert daemon.wait_exit() == 0
+    assert "is not read again" in daemon.log and "b: " not in daemon.log
+
+
 def test_stop_is_bounded(daemon, peer):
     """A server that never answers the Close holds the end up for `close-timeout`, not longer."""
     def script(c):

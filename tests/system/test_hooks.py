@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import DONE, FAST, KIB, MIB, ROOT, eventually, free_port, run, scaled, section
+from harness import DONE, FAST, KIB, MIB, NO_CONN, ROOT, eventually, free_port, run, scaled, section
 from servers import PyServer
 
 
@@ -420,6 +420,41 @@ def test_persist(daemon, server, tmp_path, how):
     eventually(lambda: lines_of(out)[-1:] == ["99"], 20)
     assert [int(x) for x in lines_of(out)] == list(range(11)) + list(range(10, 100))
     assert hook(daemon)["missed"] == 0
+
+
+@pytest.mark.parametrize("order", ["resume", "reconnect", "open"])
+def test_one_that_is_being_removed_stays_down(daemon, server, tmp_path, order):
+    """While its hooks still run nobody can connect it again: it would be there without a section."""
+    daemon.start(section("a", server.url, f"on-state = test $WSPIPE_STATE != closed || cat {tmp_path}/gate", *FAST))
+    os.mkfifo(tmp_path / "gate")
+    daemon.wait_open("a")
+    daemon.write_config("")
+    assert daemon.reload().code == 0
+    daemon.wait_state("a", "closed")
+    result = daemon.client(order, "a")
+    assert result.code == NO_CONN and "is being removed" in result.err
+    (tmp_path / "gate").write_text("x")
+    eventually(lambda: "a" not in daemon.status_all())
+
+
+@pytest.mark.parametrize("meanwhile", ["", "on-state = true"])
+def test_a_key_that_was_away_begins_anew(daemon, server, tmp_path, meanwhile):
+    """What was received while nobody had asked for a command is not handed to it, also when the daemon
+    was not running as the key went and came."""
+    out = tmp_path / "got"
+    hooked = section("a", server.url, "persist = yes", f"on-message = cat >> {out}", *FAST)
+    daemon.start(hooked)
+    server.session(0).send("1\n")
+    eventually(lambda: lines_of(out) == ["1"])
+    daemon.stop()
+    daemon.start(section("a", server.url, "persist = yes", meanwhile, *FAST))
+    server.session(1).send("2\n")
+    eventually(lambda: daemon.status("a")["kept"]["messages"] == 2)
+    daemon.stop()
+    daemon.start(hooked)
+    server.session(2).send("3\n")
+    eventually(lambda: lines_of(out)[-1:] == ["3"])
+    assert lines_of(out) == ["1", "3"]
 
 
 def test_nothing_runs_while_nothing_happens(daemon, server, tmp_path):

@@ -167,3 +167,21 @@ def test_full_disk(daemon, server):
     assert content(daemon, "big") == big + "\n"
     eventually(lambda: "latest: is up to date again" in daemon.log)
     assert daemon.log.count("cannot be replaced") == 1
+
+
+def test_a_link_is_not_followed(daemon, server, tmp_path):
+    """What does not belong into latest/ is removed: never what a symbolic link leads to."""
+    kept = tmp_path / "mine"
+    kept.mkdir()
+    (kept / "precious").touch()
+    os.makedirs(daemon.path("a"), mode=0o700)
+    os.chmod(daemon.run_dir, 0o700)
+    daemon.path("a", "latest").symlink_to(kept)
+    daemon.start(section("a", server.url, "latest = /s"))
+    eventually(lambda: "a symbolic link, or something of another user, stands there" in daemon.log)
+    assert os.listdir(kept) == ["precious"]
+    daemon.path("a", "latest").unlink()
+    assert daemon.reload().code == DONE
+    server.session().send('{"s":"x"}')
+    eventually(lambda: names(daemon) == ["x"])
+    assert os.listdir(kept) == ["precious"]

@@ -71,6 +71,17 @@ def test_stats_for_prometheus(daemon, server):
     assert len([labels for labels in behind if 'kind="out"' in labels]) == 2
 
 
+def test_two_sockets_of_one_process_are_one_sample(daemon, server):
+    """Two samples with the same labels would have Prometheus refuse the whole text."""
+    daemon.start(section("a", server.url))
+    daemon.wait_open("a")
+    with daemon.listener("a"), daemon.listener("a"):
+        assert len(daemon.readers("a", "sock")) == 2
+        samples = parse(daemon.client("stats", "--prometheus").out)
+        assert len([1 for name, labels in samples
+                    if name == "wspipe_reader_missed_messages_total" and 'kind="sock"' in labels]) == 1
+
+
 def test_top_into_a_pipe(daemon, server):
     """Two tables, the second with rates of what came between."""
     daemon.start(section("a", server.url) + section("b-with-a-longer-name", server.url))
