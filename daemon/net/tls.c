@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,13 +26,53 @@
 
 static const char tls_protocol[] = "http/1.1"; /* RFC 7301 6 */
 
+/* While OpenSSL sets itself up it may go on where memory was refused, with success; what then is missing,
+ * say the name of SHA-1, is missing for ever (tested with 3.0).  So whether any was is seen here. */
+static bool tls_was_refused;
+
+static void *tls_malloc(size_t bytes, const char *file, int line)
+{
+	void *at = bytes > 0 ? malloc(bytes) : NULL;
+
+	(void)file, (void)line;
+	if (!at && bytes > 0)
+		tls_was_refused = true;
+	return at;
+}
+
+static void tls_release(void *at, const char *file, int line)
+{
+	(void)file, (void)line;
+	free(at);
+}
+
+static void *tls_realloc(void *at, size_t bytes, const char *file, int line)
+{
+	void *moved;
+
+	if (!at)
+		return tls_malloc(bytes, file, line);
+	if (bytes == 0) {
+		tls_release(at, file, line);
+		return NULL;
+	}
+	moved = realloc(at, bytes);
+	if (!moved)
+		tls_was_refused = true;
+	return moved;
+}
+
 int tls_start(void)
 {
-	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+	SSL_CTX *context;
 
+	/* Where OpenSSL was used before, it is too late for this, and for what it is good for. */
+	CRYPTO_set_mem_functions(tls_malloc, tls_realloc, tls_release);
+	tls_was_refused = false;
+	context = SSL_CTX_new(TLS_client_method());
 	SSL_CTX_free(context);
 	ERR_clear_error();
-	return context ? 0 : -ENOMEM;
+	return context && !tls_was_refused ? 0 : -ENOMEM;
 }
 
 /* ---- the context: options and files ---- */

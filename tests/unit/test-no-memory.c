@@ -2,7 +2,9 @@
  * with all behind it.  It says -ENOMEM, holds nothing more than before, and what there was is as it was.
  * Here are base, codec and net. */
 #include <dirent.h>
+#include <limits.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "base/child.h"
 #include "base/command.h"
@@ -21,6 +23,7 @@
 #include "net/lookup.h"
 #include "net/proxy.h"
 #include "net/sessions.h"
+#include "net/tls.h"
 #include "net/transport.h"
 #include "net/ws.h"
 #include "net/wsout.h"
@@ -559,6 +562,33 @@ static int try_sessions(void)
 	return r;
 }
 
+/* OpenSSL sets itself up once in a process, so each is one of its own.  True: nothing was left to fail. */
+static bool start_tls_without(unsigned long n)
+{
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		fail_set(n, n + 1);
+		_exit(TRY(tls_start()) == (fail.failed ? -ENOMEM : 0) ? fail.failed > 0 : 2);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+	return WEXITSTATUS(status) == 0;
+}
+
+/* Of some thousand; with the steps growing, for the first are as good as any. */
+static void check_tls_start(void)
+{
+	unsigned long n = 1;
+
+	for (int i = 0; i < 40 && !start_tls_without(n); i++)
+		n += 5 + n / 5;
+	CHECK(n > 1000);
+	CHECK(start_tls_without(ULONG_MAX - 1));
+}
+
 static unsigned dialed;
 
 static void dial_connected(void *owner, struct transport *transport)
@@ -643,6 +673,7 @@ int main(void)
 {
 	fail_init();
 	memset(big, 'x', BIG);
+	check_tls_start();
 	fail_open_root();
 	walk_all(without_loop, sizeof(without_loop) / sizeof(*without_loop));
 	CHECK_EQ(loop_init(), 0);
