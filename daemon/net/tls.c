@@ -26,8 +26,9 @@
 
 static const char tls_protocol[] = "http/1.1"; /* RFC 7301 6 */
 
-/* While OpenSSL sets itself up it may go on where memory was refused, with success; what then is missing,
- * say the name of SHA-1, is missing for ever (tested with 3.0).  So whether any was is seen here. */
+/* OpenSSL may go on, with success, where memory was refused; what is missing then, say the name of SHA-1 or
+ * the public key of an authority, is missing for ever (tested with 3.0).  So what is to stay is set up with
+ * an eye on whether any was refused. */
 static bool tls_was_refused;
 
 static void *tls_malloc(size_t bytes, const char *file, int line)
@@ -305,6 +306,7 @@ int tls_context_new(SSL_CTX **ret, const struct tls_options *options, struct cau
 	int r = 0;
 
 	ERR_clear_error();
+	tls_was_refused = false;
 	context = SSL_CTX_new(TLS_client_method());
 	if (!context || !tls_context_set(context, options)) {
 		cause_set(ret_cause, CAUSE_LOCAL, ENOMEM, "TLS cannot be set up: %s",
@@ -316,6 +318,12 @@ int tls_context_new(SSL_CTX **ret, const struct tls_options *options, struct cau
 		r = tls_load_authorities(context, options, ret_cause);
 	if (r == 0)
 		r = tls_load_client(context, options, ret_cause);
+	if (tls_was_refused) {
+		r = -ENOMEM;
+		cause_set(ret_cause, CAUSE_LOCAL, ENOMEM, "TLS cannot be set up: %s",
+			  strerror(ENOMEM));
+		ERR_clear_error();
+	}
 	if (r < 0) {
 		tls_context_free(context);
 		return r;

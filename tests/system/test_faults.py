@@ -32,6 +32,7 @@ def faulty(request, tmp_path):
     yield daemon
     for kind in faults.KINDS:
         daemon.page.over(kind)
+    daemon.page["bytes_max"] = daemon.page["interrupt"] = 0  # or the write of a signal's handler is
     daemon.cleanup()
 
 
@@ -96,6 +97,22 @@ def test_no_memory_in_the_handshake_is_not_the_servers_fault(faulty, make_server
         faulty.client("reconnect", "a")
         faulty.wait_open("a")
     assert seen > 0, "none of these failed in the handshake"
+
+
+def test_what_libevent_complains_of_is_logged(faulty, server):
+    """epoll has no place: each attempt fails, and the reason is one line of the log, like any other."""
+    faulty.start(section("a", server.url, *FAST))
+    faulty.wait_open("a")
+    faulty.page.fail("space")
+    server.session().close()
+    eventually(lambda: faulty.page["space.failed"] > 8)
+    faulty.page.over("space")
+    faulty.wait_open("a")
+    lines = [line for line in faulty.log.splitlines() if "libevent: " in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("wspiped: warning: libevent: Epoll ADD")
+    assert lines[0].endswith(os.strerror(errno.ENOSPC))
+    assert "[warn]" not in faulty.log
 
 
 # --- no descriptors -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/job.h"
 #include "base/strv.h"
+#include "certs.h"
 #include "codec/deflate.h"
 #include "codec/frame.h"
 #include "codec/json.h"
@@ -589,6 +590,51 @@ static void check_tls_start(void)
 	CHECK(start_tls_without(ULONG_MAX - 1));
 }
 
+/* An authority that lacks its key since memory was refused would verify nothing for as long as the context
+ * is kept.  In a process of its own: what OpenSSL keeps for ever is no leak. */
+static void try_contexts(const char *path)
+{
+	const struct tls_options options = {.cacert = (char *)path};
+	struct ssl_ctx_st *context;
+	struct cause cause;
+	unsigned long n = 0;
+	int r;
+
+	fail_set(0, 0);
+	do {
+		context = NULL;
+		r = TRY(tls_context_new(&context, &options, &cause));
+		CHECK_EQ(r, fail.failed ? -ENOMEM : 0);
+		CHECK(r == 0 || (cause.class == CAUSE_LOCAL && cause.code == ENOMEM));
+		tls_context_free(context);
+		n += 1 + n / 50;
+		fail_set(n, n + 1);
+	} while (n == 1 || r < 0);
+	CHECK(n > 1000);
+}
+
+static void check_tls_contexts(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		struct cert ca;
+		char path[100];
+
+		CHECK_EQ(tls_start(), 0);
+		ca = cert_new(&(struct cert_want){.cn = "ca", .ca = true}, NULL);
+		snprintf(path, sizeof(path), "%s/ca.pem", fail_root);
+		cert_write(&ca, path, NULL);
+		try_contexts(path);
+		CHECK_EQ(unlink(path), 0);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static unsigned dialed;
 
 static void dial_connected(void *owner, struct transport *transport)
@@ -675,6 +721,7 @@ int main(void)
 	memset(big, 'x', BIG);
 	check_tls_start();
 	fail_open_root();
+	check_tls_contexts();
 	walk_all(without_loop, sizeof(without_loop) / sizeof(*without_loop));
 	CHECK_EQ(loop_init(), 0);
 	warm_up();
