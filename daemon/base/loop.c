@@ -63,8 +63,9 @@ static void loop_on_poll(evutil_socket_t fd, short what, void *arg);
 
 static uint64_t loop_asleep_ms(void);
 
-/* Whoever made the call that failed tells what becomes of it, but the errno is known only here.  While
- * descriptors or epoll's entries are used up each attempt has a warning: one a minute says it. */
+/* Whoever made the call that failed tells what becomes of it, but the errno is known only here.
+ * While descriptors or epoll's entries are used up each attempt has a warning: one a minute says
+ * it. */
 enum { LOOP_COMPLAINT_GAP_MS = 60 * 1000 };
 
 static void loop_on_warning(const char *text)

@@ -26,9 +26,9 @@
 
 static const char tls_protocol[] = "http/1.1"; /* RFC 7301 6 */
 
-/* OpenSSL may go on, with success, where memory was refused; what is missing then, say the name of SHA-1 or
- * the public key of an authority, is missing for ever (tested with 3.0).  So what is to stay is set up with
- * an eye on whether any was refused. */
+/* OpenSSL may go on, with success, where memory was refused; what is missing then, say the name of
+ * SHA-1 or the public key of an authority, is missing for ever (tested with 3.0).  So what is to
+ * stay is set up with an eye on whether any was refused. */
 static bool tls_was_refused;
 
 static void *tls_malloc(size_t bytes, const char *file, int line)

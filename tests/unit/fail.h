@@ -1,8 +1,9 @@
 /* fail - memory that runs out on command.
  *
- * A program that includes this (one file of it) is linked with --wrap for the functions below, so all that
- * our own objects allocate comes by here; of libraries, libevent (fail_init()) and zlib's machines.  Counts
- * what is held, so that a leak is seen in any build and at the very allocation whose failure causes it. */
+ * A program that includes this (one file of it) is linked with --wrap for the functions below, so
+ * all that our own objects allocate comes by here; of libraries, libevent (fail_init()) and zlib's
+ * machines.  Counts what is held, so that a leak is seen in any build and at the very allocation
+ * whose failure causes it. */
 #ifndef UNIT_FAIL_H
 #define UNIT_FAIL_H
 
@@ -32,7 +33,8 @@ static struct {
 	long held; /* blocks */
 } fail;
 
-/* The allocations FIRST to UNTIL - 1, of all between fail_begin() and fail_end() from now on, fail. */
+/* The allocations FIRST to UNTIL - 1, of all between fail_begin() and fail_end() from now on, fail.
+ */
 static inline void fail_set(unsigned long first, unsigned long until)
 {
 	fail.first = first;
@@ -252,7 +254,8 @@ static inline void tell_where(void)
 }
 
 /* True: none was left to fail. */
-static inline bool attempt_once(const struct attempt *attempt, unsigned long first, unsigned long until)
+static inline bool attempt_once(const struct attempt *attempt, unsigned long first,
+				unsigned long until)
 {
 	long held = fail.held;
 	int r;
@@ -295,7 +298,8 @@ static inline void on_event(evutil_socket_t fd, short what, void *arg)
 	(void)fd, (void)what, (void)arg;
 }
 
-/* libevent keeps something for each descriptor that it was ever given: let it know all there may be. */
+/* libevent keeps something for each descriptor that it was ever given: let it know all there may
+ * be. */
 static inline void warm_up(void)
 {
 	struct event *event[WARM_FDS];

@@ -603,7 +603,8 @@ static void complain(int fd, int times)
 /* Its warnings are lines of the log, one a minute. */
 static void test_complaints(void)
 {
-	int ends[2], real_stderr = dup(STDERR_FILENO), file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int ends[2], real_stderr = dup(STDERR_FILENO),
+		     file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	char text[4096] = "";
 	ssize_t n;
 

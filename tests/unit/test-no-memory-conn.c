@@ -1,6 +1,6 @@
-/* No memory: each allocation of what makes, sets or fills an object fails in turn, first alone and then
- * with all behind it.  It says -ENOMEM, holds nothing more than before, and what there was is as it was.
- * Here are conn and endpoint. */
+/* No memory: each allocation of what makes, sets or fills an object fails in turn, first alone and
+ * then with all behind it.  It says -ENOMEM, holds nothing more than before, and what there was is
+ * as it was. Here are conn and endpoint. */
 #include "base/file.h"
 #include "base/strv.h"
 #include "codec/url.h"
@@ -204,11 +204,12 @@ static int try_take_up(void)
 	return r;
 }
 
-static char *ids[] = {(char *)"/id", NULL}, *others[] = {(char *)"/0=8 : /2", (char *)"/other", NULL};
+static char *ids[] = {(char *)"/id", NULL},
+	    *others[] = {(char *)"/0=8 : /2", (char *)"/other", NULL};
 static char *tests[] = {(char *)"/status=\"x\"", (char *)"/y", NULL};
 static const struct calls_options calls_options = {.id = ids, .timeout_ms = 1000};
-static const struct calls_options other_calls = {.id = others, .interim = tests, .partial = tests,
-						 .not_reply = tests, .timeout_ms = 1000};
+static const struct calls_options other_calls = {
+	.id = others, .interim = tests, .partial = tests, .not_reply = tests, .timeout_ms = 1000};
 
 static int prepare(struct calls *calls, const char *text, struct msg *ret)
 {
@@ -309,7 +310,8 @@ static int try_redirect(void)
 
 	CHECK_EQ(url_parse(&url, url_with_all, &problem), 0);
 	cause_set(&cause, CAUSE_HTTP, 302, "HTTP 302");
-	r = TRY(redirect_follow(&place, &options, &url, &options.ws, "wss://other/x?secret", &cause));
+	r = TRY(redirect_follow(&place, &options, &url, &options.ws, "wss://other/x?secret",
+				&cause));
 	CHECK((r == 0) == (place != NULL));
 	redirect_free(place);
 	url_done(&url);
@@ -403,7 +405,8 @@ static int try_conn_send(void)
 /* The options have moved all the same: who calls frees the old ones. */
 static int try_conn_options(void)
 {
-	struct conn_options options = conn_options_of(some_url), fresh = conn_options_of("ws://[fe80::1%25lo]:81/x");
+	struct conn_options options = conn_options_of(some_url),
+			    fresh = conn_options_of("ws://[fe80::1%25lo]:81/x");
 	struct outbox_waiter waiter = {0};
 	struct msg msg = message("x");
 	struct conn *conn;
@@ -522,7 +525,8 @@ static int try_endpoints(void)
 
 static int try_hooks(void)
 {
-	const struct hooks_options wanted = {(char *)"true", (char *)"true"}, none = {NULL, (char *)"true"};
+	const struct hooks_options wanted = {(char *)"true", (char *)"true"},
+				   none = {NULL, (char *)"true"};
 	const struct conn_options options = conn_options_of(some_url);
 	struct conn *conn = make_conn(&options);
 	struct hooks *hooks = NULL;

@@ -1,6 +1,6 @@
-/* No memory: each allocation of what makes, sets or fills an object fails in turn, first alone and then
- * with all behind it.  It says -ENOMEM, holds nothing more than before, and what there was is as it was.
- * Here are base, codec and net. */
+/* No memory: each allocation of what makes, sets or fills an object fails in turn, first alone and
+ * then with all behind it.  It says -ENOMEM, holds nothing more than before, and what there was is
+ * as it was. Here are base, codec and net. */
 #include <dirent.h>
 #include <limits.h>
 #include <sys/socket.h>
@@ -343,8 +343,9 @@ static int try_member(void)
 }
 
 static const char *const urls[] = {
-	"ws://example.org?x", "wss://us%20er:pw@Example.org:8443/x?y", "ws://[fe80::1%25lo]:81/x",
-	"ws+unix:/tmp/a.sock:/x", "https://example.org",
+	"ws://example.org?x",       "wss://us%20er:pw@Example.org:8443/x?y",
+	"ws://[fe80::1%25lo]:81/x", "ws+unix:/tmp/a.sock:/x",
+	"https://example.org",
 };
 
 static int try_urls(void)
@@ -380,7 +381,8 @@ static int try_references(void)
 
 static int try_proxy_address(void)
 {
-	static const char *const texts[] = {"http://u:p@[fe80::1%25lo]:3128", "socks5h://host", "host"};
+	static const char *const texts[] = {"http://u:p@[fe80::1%25lo]:3128", "socks5h://host",
+					    "host"};
 	struct proxy_address address;
 	int r = 0;
 
@@ -495,8 +497,10 @@ static void ws_ended(void *owner, const struct cause *cause)
 
 static int try_ws(void)
 {
-	static const struct ws_events events = {ws_nothing, ws_message, ws_nothing, ws_pong, ws_ended};
-	const struct ws_options options = {.upgrade.compress = DEFLATE_BOTH, .max_message_bytes = 1000};
+	static const struct ws_events events = {ws_nothing, ws_message, ws_nothing, ws_pong,
+						ws_ended};
+	const struct ws_options options = {.upgrade.compress = DEFLATE_BOTH,
+					   .max_message_bytes = 1000};
 	struct transport *transport;
 	struct ws *ws = NULL;
 	struct url url;
@@ -563,7 +567,8 @@ static int try_sessions(void)
 	return r;
 }
 
-/* OpenSSL sets itself up once in a process, so each is one of its own.  True: nothing was left to fail. */
+/* OpenSSL sets itself up once in a process, so each is one of its own.  True: nothing was left to
+ * fail. */
 static bool start_tls_without(unsigned long n)
 {
 	int status;
@@ -590,8 +595,8 @@ static void check_tls_start(void)
 	CHECK(start_tls_without(ULONG_MAX - 1));
 }
 
-/* An authority that lacks its key since memory was refused would verify nothing for as long as the context
- * is kept.  In a process of its own: what OpenSSL keeps for ever is no leak. */
+/* An authority that lacks its key since memory was refused would verify nothing for as long as the
+ * context is kept.  In a process of its own: what OpenSSL keeps for ever is no leak. */
 static void try_contexts(const char *path)
 {
 	const struct tls_options options = {.cacert = (char *)path};
