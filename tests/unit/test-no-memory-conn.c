@@ -507,10 +507,12 @@ static int try_endpoints(void)
 
 	CHECK_EQ(arrivals_new(&arrivals), 0);
 	CHECK_EQ(spool_append(conn_spool(conn), &msg), SPOOL_OK);
-	r = TRY(endpoints_new(&endpoints, fail_root_fd, arrivals, conn, &ends, &path));
+	r = TRY(endpoints_new(&endpoints, fail_root_fd, arrivals, NULL, conn, &ends, &path));
 	CHECK(r == 0 || (!endpoints && path));
 	if (r < 0)
-		CHECK_EQ(endpoints_new(&endpoints, fail_root_fd, arrivals, conn, &ends, &path), 0);
+		CHECK_EQ(
+			endpoints_new(&endpoints, fail_root_fd, arrivals, NULL, conn, &ends, &path),
+			0);
 	buf_init(&text, 10000);
 	if (r == 0)
 		r = TRY(endpoints_describe(endpoints, &text));
