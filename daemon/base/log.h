@@ -1,5 +1,6 @@
 /* log - one line per decision, to standard error or, when that is the journal, to journald with
- * fields (CONN=, CAUSE=, CODE=).  base, codec and net do not log above debug. */
+ * fields (CONN=, CAUSE=, CODE=).  base, codec and net do not log above debug, but for what libevent
+ * itself complains of. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

@@ -21,6 +21,7 @@
 
 #include <event2/event.h>
 
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/steps.h"
 
@@ -47,6 +48,9 @@ static struct {
 	bool wall_known;
 	uint64_t wall_us;
 	struct steps steps; /* of the wall clock */
+
+	uint64_t complained_ms; /* when libevent's last warning was passed on; 0: there was none */
+	unsigned complaints;    /* and so many were not since then */
 } loop = {.timer_fd = -1, .clock_fd = -1};
 
 static alignas(64) uint8_t read_scratch[LOOP_SCRATCH_BYTES]; /* in .bss: no page until it is used */
@@ -58,6 +62,40 @@ static void loop_on_turn(evutil_socket_t fd, short what, void *arg);
 static void loop_on_poll(evutil_socket_t fd, short what, void *arg);
 
 static uint64_t loop_asleep_ms(void);
+
+/* Whoever made the call that failed tells what becomes of it, but the errno is known only here.
+ * While descriptors or epoll's entries are used up each attempt has a warning: one a minute says
+ * it. */
+enum { LOOP_COMPLAINT_GAP_MS = 60 * 1000 };
+
+static void loop_on_warning(const char *text)
+{
+	uint64_t now_ms = loop_now_ms();
+
+	if (loop.complained_ms > 0 && now_ms - loop.complained_ms < LOOP_COMPLAINT_GAP_MS) {
+		loop.complaints++;
+		log_debug(NULL, "libevent: %s", text);
+		return;
+	}
+	if (loop.complaints > 0)
+		log_warning(NULL, "libevent: %s (and %u more like it since the last such line)",
+			    text, loop.complaints);
+	else
+		log_warning(NULL, "libevent: %s", text);
+	loop.complained_ms = now_ms;
+	loop.complaints = 0;
+}
+
+/* What libevent would write to standard error as it is.  After an error it ends the process. */
+static void loop_on_complaint(int severity, const char *text)
+{
+	if (severity == EVENT_LOG_ERR)
+		log_error(NULL, "libevent: %s", text);
+	else if (severity == EVENT_LOG_WARN)
+		loop_on_warning(text);
+	else
+		log_debug(NULL, "libevent: %s", text);
+}
 
 static struct event_base *loop_new_base(void)
 {
@@ -121,6 +159,7 @@ int loop_init(void)
 	list_init(&loop.soon);
 	list_init(&loop.after);
 	list_init(&loop.round);
+	event_set_log_callback(loop_on_complaint);
 	loop.timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (loop.timer_fd < 0)
 		return -errno;
@@ -178,7 +217,8 @@ void loop_done(void)
 		close(loop.clock_fd);
 	loop.clock_fd = -1;
 	loop.resumed = NULL;
-	loop.armed_ms = 0;
+	loop.armed_ms = loop.complained_ms = 0;
+	loop.complaints = 0;
 	loop.stopped = loop.wall_known = false;
 	loop_free_heap_if_unused();
 }

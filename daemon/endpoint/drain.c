@@ -197,7 +197,7 @@ static int batch_new(struct batch **ret, struct drain *drain, const char *name)
 /* A fresh door; it is held and watched before anybody can find it. */
 static int change_door(struct drain *drain)
 {
-	struct batch *fresh;
+	struct batch *fresh = NULL; /* gcc 12 at -O3 does not see that it is set */
 	int r = file_make_fifo(drain->dirfd, NEXT_NAME, drain->grants, drain->n_grants);
 
 	if (r == 0)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,13 +26,54 @@
 
 static const char tls_protocol[] = "http/1.1"; /* RFC 7301 6 */
 
+/* OpenSSL may go on, with success, where memory was refused; what is missing then, say the name of
+ * SHA-1 or the public key of an authority, is missing for ever (tested with 3.0).  So what is to
+ * stay is set up with an eye on whether any was refused. */
+static bool tls_was_refused;
+
+static void *tls_malloc(size_t bytes, const char *file, int line)
+{
+	void *at = bytes > 0 ? malloc(bytes) : NULL;
+
+	(void)file, (void)line;
+	if (!at && bytes > 0)
+		tls_was_refused = true;
+	return at;
+}
+
+static void tls_release(void *at, const char *file, int line)
+{
+	(void)file, (void)line;
+	free(at);
+}
+
+static void *tls_realloc(void *at, size_t bytes, const char *file, int line)
+{
+	void *moved;
+
+	if (!at)
+		return tls_malloc(bytes, file, line);
+	if (bytes == 0) {
+		tls_release(at, file, line);
+		return NULL;
+	}
+	moved = realloc(at, bytes);
+	if (!moved)
+		tls_was_refused = true;
+	return moved;
+}
+
 int tls_start(void)
 {
-	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+	SSL_CTX *context;
 
+	/* Where OpenSSL was used before, it is too late for this, and for what it is good for. */
+	CRYPTO_set_mem_functions(tls_malloc, tls_realloc, tls_release);
+	tls_was_refused = false;
+	context = SSL_CTX_new(TLS_client_method());
 	SSL_CTX_free(context);
 	ERR_clear_error();
-	return context ? 0 : -ENOMEM;
+	return context && !tls_was_refused ? 0 : -ENOMEM;
 }
 
 /* ---- the context: options and files ---- */
@@ -264,6 +306,7 @@ int tls_context_new(SSL_CTX **ret, const struct tls_options *options, struct cau
 	int r = 0;
 
 	ERR_clear_error();
+	tls_was_refused = false;
 	context = SSL_CTX_new(TLS_client_method());
 	if (!context || !tls_context_set(context, options)) {
 		cause_set(ret_cause, CAUSE_LOCAL, ENOMEM, "TLS cannot be set up: %s",
@@ -275,6 +318,12 @@ int tls_context_new(SSL_CTX **ret, const struct tls_options *options, struct cau
 		r = tls_load_authorities(context, options, ret_cause);
 	if (r == 0)
 		r = tls_load_client(context, options, ret_cause);
+	if (tls_was_refused) {
+		r = -ENOMEM;
+		cause_set(ret_cause, CAUSE_LOCAL, ENOMEM, "TLS cannot be set up: %s",
+			  strerror(ENOMEM));
+		ERR_clear_error();
+	}
 	if (r < 0) {
 		tls_context_free(context);
 		return r;

@@ -23,8 +23,9 @@ struct tls_options {
 	bool insecure; /* verify nothing, but pins */
 };
 
-/* Once, ahead of all else: OpenSSL sets up much on first use, and when memory fails it there, it stays broken
- * or crashes later (tested with 3.0).  -ENOMEM: do not go on. */
+/* Once, ahead of all else: OpenSSL sets up much on first use, and when memory fails it there, it
+ * stays broken or crashes later, and may not even say so (tested with 3.0).  From here on what it
+ * allocates goes by us, to see that.  -ENOMEM: do not go on. */
 int tls_start(void);
 
 /* Reads the files; 0, or -EINVAL/-errno with *ret_cause set (class TLS or LOCAL, naming the file).

@@ -248,6 +248,7 @@ class Life:
         except AssertionError as failure:
             raise AssertionError(f"{kind}, {step}, call {first}: {failure}; step: {problem}; "
                                  f"log: {log[-2000:]}") from None
+        assert "[warn]" not in log, f"{kind}, {step}, call {first}: not by our log: {log[-2000:]}"
         lines = len(log.splitlines())
         assert lines < 60, f"{kind}, {step}, call {first}: {lines} lines of log: {log[-3000:]}"
         return failed > 0

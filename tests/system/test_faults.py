@@ -85,6 +85,22 @@ def test_no_memory_in_the_handshake_is_not_the_servers_fault(faulty, make_server
     assert all(float(delay) <= 0.2 for delay, _ in failures), failures
 
 
+def test_what_libevent_complains_of_is_logged(faulty, server):
+    """epoll has no place: each attempt fails, and the reason is one line of the log, like any other."""
+    faulty.start(section("a", server.url, *FAST))
+    faulty.wait_open("a")
+    faulty.page.fail("space")
+    server.session().close()
+    eventually(lambda: faulty.page["space.failed"] > 8)
+    faulty.page.over("space")
+    faulty.wait_open("a")
+    lines = [line for line in faulty.log.splitlines() if "libevent: " in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("wspiped: warning: libevent: Epoll ADD")
+    assert lines[0].endswith(os.strerror(errno.ENOSPC))
+    assert "[warn]" not in faulty.log
+
+
 # --- no descriptors -----------------------------------------------------------------------------
 
 

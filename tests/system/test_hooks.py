@@ -8,8 +8,11 @@ import subprocess
 
 import pytest
 
-from harness import DONE, FAST, KIB, MIB, NO_CONN, ROOT, eventually, free_port, run, scaled, section
+from harness import (DONE, FAST, KIB, MIB, NO_CONN, ROOT, VALGRIND, eventually, free_port, run,
+                     scaled, section)
 from servers import PyServer
+
+pytestmark = pytest.mark.skipif(VALGRIND, reason="valgrind 3.19 has no pidfd_open(2)")
 
 
 def lines_of(path):

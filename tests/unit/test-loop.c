@@ -589,6 +589,43 @@ static void test_resume(void)
 	close(clock_pipe[1]);
 }
 
+/* epoll takes no regular file (EPERM), of which libevent has a warning. */
+static void complain(int fd, int times)
+{
+	struct event *event = event_new(loop_base(), fd, EV_READ, on_second, NULL);
+
+	CHECK(event);
+	for (int i = 0; i < times; i++)
+		CHECK_EQ(event_add(event, NULL), -1);
+	event_free(event);
+}
+
+/* Its warnings are lines of the log, one a minute. */
+static void test_complaints(void)
+{
+	int ends[2], real_stderr = dup(STDERR_FILENO),
+		     file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	char text[4096] = "";
+	ssize_t n;
+
+	CHECK(pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0 && real_stderr >= 0 && file >= 0);
+	dup2(ends[1], STDERR_FILENO);
+	complain(file, 5);
+	slept_s += 61;
+	complain(file, 2);
+	dup2(real_stderr, STDERR_FILENO);
+	n = read(ends[0], text, sizeof(text) - 1);
+	CHECK(n > 0);
+	CHECK(strncmp(text, "wspiped: warning: libevent: Epoll ADD", 37) == 0);
+	CHECK(strstr(text, "Operation not permitted\nwspiped: warning: libevent: Epoll ADD"));
+	CHECK(strstr(text, "(and 4 more like it since the last such line)\n"));
+	CHECK(strstr(text, "last such line)\n")[16] == '\0');
+	close(file);
+	close(real_stderr);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
 	struct timer none = {0};
@@ -611,6 +648,7 @@ int main(void)
 	test_scratch();
 	test_init_again();
 	test_resume();
+	test_complaints();
 	loop_done();
 	return 0;
 }
