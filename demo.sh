@@ -95,12 +95,19 @@ trap 'exit 143' TERM
 
 # --- the server ----------------------------------------------------------------------------------
 
-# /echo sends back what it gets, /clock says something each second; whoever does not answer a ping
-# within two seconds is thrown out.
+# /echo sends back what it gets, /clock says something each second, /rpc can add (JSON-RPC), and /gate lets in
+# who knows the word.  Whoever does not answer a ping within two seconds is thrown out.
 write_server() {
 	cat >"$T/server.py" <<'PYTHON'
-import asyncio, signal, sys
+import asyncio, json, signal, sys
 import websockets
+
+def add(text):
+    asked = json.loads(text)
+    answer = {"jsonrpc": "2.0", "id": asked.get("id")}
+    if asked.get("method") == "sum":
+        return json.dumps({**answer, "result": sum(asked["params"])})
+    return json.dumps({**answer, "error": {"code": -32601, "message": "no such method"}})
 
 async def serve(ws):
     path = ws.path if hasattr(ws, "path") else ws.request.path
@@ -109,8 +116,13 @@ async def serve(ws):
             for number in range(1, 1000000):
                 await ws.send(f"tick {number}")
                 await asyncio.sleep(1)
+        if path == "/gate":
+            await ws.send("who is there?")
+            if await ws.recv() != "friend, the word is mellon":
+                return await ws.close(1008, "not with me")
+            await ws.send("welcome")
         async for message in ws:
-            await ws.send(message)
+            await ws.send(add(message) if path == "/rpc" else message)
     except websockets.ConnectionClosed as closed:
         print(f"{path} has ended: {closed}", flush=True)
 
@@ -164,8 +176,27 @@ write_config() {
 			url = ws://127.0.0.1:$port/clock
 			reconnect-delay = 200ms
 			reconnect-max = 1s
+
+			[rpc]
+			url = ws://127.0.0.1:$port/rpc
+			preset = json-rpc
+			reconnect-delay = 200ms
+			reconnect-max = 1s
+
+			[diary]
+			url = ws://127.0.0.1:$port/echo
+			persist = yes
+			reconnect-delay = 200ms
+			reconnect-max = 1s
 		END
 	fi >"$T/wspipe.conf"
+}
+
+run_daemon() {
+	echo '$ wspiped --config $T/wspipe.conf --runtime-dir $W --state-dir $T/state &'
+	setsid wspiped --config "$T/wspipe.conf" --runtime-dir "$W" --state-dir "$T/state" \
+		>>"$T/wspiped.log" 2>&1 3>&- </dev/null &
+	daemon_pid=$!
 }
 
 start_daemon() {
@@ -174,9 +205,7 @@ start_daemon() {
 	show 'wspiped --config $T/wspipe.conf --check && echo no faults'
 	expect 'no faults'
 	echo '$ W=$T/run'
-	echo '$ wspiped --config $T/wspipe.conf --runtime-dir $W &'
-	setsid wspiped --config "$T/wspipe.conf" --runtime-dir "$W" >>"$T/wspiped.log" 2>&1 3>&- </dev/null &
-	daemon_pid=$!
+	run_daemon
 	for _ in {1..100}; do
 		[ -S "$W/control" ] && break
 		kill -0 $daemon_pid 2>/dev/null || fail "the daemon has ended"
@@ -270,6 +299,51 @@ show_restart() {
 	expect 'open, connected again: 1 time'
 }
 
+show_requests() {
+	say "Programs that share a connection each get their own answers: four ask at the same time, all with id 1."
+	show 'for n in 1 2 3 4; do wspipe request rpc "{\"id\":1,\"method\":\"sum\",\"params\":[$n,100]}" \
+    --field /result --timeout 10 > $T/answer.$n & done; wait; cat $T/answer.*'
+	expect $'101\n102\n103\n104'
+	show 'wspipe request rpc "{\"method\":\"divide\"}" --field /result --timeout 10; echo "status $?"'
+	expect_like 'no such method.*status 6$'
+}
+
+show_batches() {
+	say "drain is a FIFO that ends: what has come since the last time, for a cron job.  And a command for each message."
+	show "wspipe open ticks ws://127.0.0.1:$port/clock --endpoints 'drain status' \\
+    --on-message 'read -r text; echo \"\$WSPIPE_NAME says \$text\" >> \$T/hooks'"
+	[ $status = 0 ] || fail "the command ended with $status"
+	show 'until [ -s $T/hooks ]; do sleep 0.1; done; head -n 1 $T/hooks'
+	expect 'ticks says tick 1'
+	show 'cat $W/ticks/drain'
+	expect_like '^tick 1'
+	show 'wspipe wait ticks --for message; cat $W/ticks/drain'
+	expect_like '^tick [0-9]+'
+	show 'wspipe close ticks'
+	[ $status = 0 ] || fail "the command ended with $status"
+}
+
+show_gate() {
+	say "A server that wants to be spoken to before anything else: expect, or a command of yours (login)."
+	show "wspipe open gate ws://127.0.0.1:$port/gate --expect 'who is there' \\
+    --on-open 'friend, the word is mellon' --expect welcome && wspipe wait gate --timeout 10 && echo open"
+	expect open
+}
+
+show_crash() {
+	say "What persist = yes keeps outlives the daemon, also when it is killed."
+	show 'seq 3 > $W/diary/in; head -n 1 $W/diary/out'
+	expect 1
+	show 'wspipe recv diary --last 3 -n 3'
+	expect $'1\n2\n3'
+	printf '$ kill -9 %s   # the daemon\n' "$daemon_pid"
+	kill -KILL "$daemon_pid"
+	wait "$daemon_pid" 2>/dev/null
+	run_daemon
+	show 'head -n 2 $W/diary/out'
+	expect $'2\n3'
+}
+
 # A server of somebody else's: what it says to us, nobody knows.
 show_foreign() {
 	say "A line written to in is a message; a message received is a line in out (5 at most, for 3 s each)."
@@ -290,7 +364,8 @@ show_foreign() {
 say_goodbye() {
 	if [ $keep = yes ]; then
 		say "All $checks checks passed.  Everything goes on running.  In another shell:"
-		printf 'export W=%s WSPIPE_RUNTIME_DIR=%s PATH=%s:$PATH\n' "$W" "$W" "$PWD/build/client"
+		printf 'export W=%s WSPIPE_RUNTIME_DIR=%s S=%s \\\n    PATH=%s:$PATH\n' "$W" "$W" \
+			"${url:-ws://127.0.0.1:$port}" "$PWD/build/client:$PWD/build/daemon"
 		printf 'cat $W/demo/out\necho hello > $W/demo/in\nwspipe --help\n\n'
 		printf '# and to end it:\nwspipe stop; kill %s; rm -r %s\n' "$server_pid" "$T" |
 			sed 's/kill ; //'
@@ -316,7 +391,11 @@ if [ -n "$url" ]; then
 else
 	show_files
 	show_client
+	show_requests
+	show_batches
+	show_gate
 	show_sleeper
 	show_restart
+	show_crash
 fi
 say_goodbye

@@ -1,4 +1,6 @@
-"""Who may include whom (daemon/README.md).  Usage: layers.py SOURCE_ROOT.  Names each offence; exit 1 if any."""
+"""Who may include whom (daemon/README.md), and that each source file has its place in that map.
+
+Usage: layers.py SOURCE_ROOT.  Names each offence; exit 1 if any."""
 import pathlib
 import re
 import sys
@@ -65,6 +67,15 @@ def find_rings(graph, offences):
         visit(path, [])
 
 
+def check_map(daemon, offences):
+    """The table of rooms names each source file in the row of its room."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", (daemon / "README.md").read_text(), re.M))
+    for file in sorted(daemon.glob("*/*.c")):
+        room = file.parent.name
+        if not re.search(rf"\b{re.escape(file.stem)}\b", rows.get(room, "")):
+            offences.append(f"daemon/README.md: the row of {room} does not name {file.stem}")
+
+
 def check_client(client, offences):
     for file in sorted(client.rglob("*.[ch]")):
         for kind, name in includes_of(file):
@@ -77,6 +88,7 @@ def check_client(client, offences):
 def main():
     root, offences = pathlib.Path(sys.argv[1]), []
     find_rings(check_daemon(root / "daemon", offences), offences)
+    check_map(root / "daemon", offences)
     check_client(root / "client", offences)
     print("\n".join(offences), end="\n" if offences else "")
     return 1 if offences else 0

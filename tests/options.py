@@ -1,5 +1,6 @@
 """The option table, conf/wspipe.conf and wspipe.conf(5) say the same: the same keys, in the same
-section, with the same defaults.
+section, with the same defaults.  The page's overview has all of them, each key stands in an example there, and the
+examples are good configurations.
 
 	/usr/bin/python3 tests/options.py BUILD_OR_WSPIPED
 
@@ -10,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CONF = "conf/wspipe.conf"
@@ -100,13 +102,73 @@ def compare(table, keys, where):
             yield f"{where}: {name} has default {keys[key]}, the table {table[key]}"
 
 
+def page_blocks():
+    """(line number, lines) of each literal block, without what indents it."""
+    block = None
+    for number, line in read_file(PAGE):
+        if line.strip() == "```":
+            if block:
+                yield block
+            block = None if block else (number, [])
+        elif block:
+            block[1].append(line.strip())
+
+
+def check_overview(table):
+    """The rows of the table below "# OVERVIEW" name each key once."""
+    text = "\n".join(line for _, line in read_file(PAGE))
+    rows = re.findall(r"^\|  (.*)\n:  (.*)$", text.split("# OVERVIEW\n")[1].split("\n# ")[0], re.M)
+    named = [("daemon" if "[daemon]" in head else "connection", key)
+             for head, keys in rows for key in re.findall(r"_([a-z-]+)_", keys)]
+    for key in sorted(table.keys() ^ set(named)) + sorted({k for k in named if named.count(k) > 1}):
+        yield f"{PAGE}: OVERVIEW: {key[1]} is missing there, not in the table, or there twice"
+
+
+# What a good example may lack on the machine where it is looked at.
+ELSEWHERE = re.compile(r"names a (user|group) that does not exist|No such file or directory")
+
+
+def check_examples(daemon, table):
+    """A block is a configuration, if all of it is: keys that are there, sections, nothing else."""
+    shown = set()
+    for number, lines in page_blocks():
+        lines = [line for line in lines if line]
+        if not all(re.fullmatch(r"\[[\w.-]+\]|[a-z-]+ = .+", line) for line in lines):
+            continue
+        section = "connection"
+        if len(lines) > 1 and all(line.startswith("url = ") for line in lines):
+            lines = [text for n, line in enumerate(lines) for text in (f"[example-{n}]", line)]
+        if not lines[0].startswith("["):
+            lines.insert(0, "[example]")
+        for line in lines:
+            if line.startswith("["):
+                section = "daemon" if line == "[daemon]" else "connection"
+            else:
+                shown.add((section, line.split(" = ")[0]))
+        if section == "connection" and not any(line.startswith("url = ") for line in lines):
+            lines.insert(1, "url = wss://stream.example.com/")
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+            file.write("\n".join(lines) + "\n")
+            file.flush()
+            run = subprocess.run([daemon, "--check", "--config", file.name], text=True, check=False,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for fault in run.stderr.splitlines() if run.returncode else ():
+            if not ELSEWHERE.search(fault):
+                yield f"{PAGE}:{number}: {fault.replace(file.name, 'the example')}"
+    for key in sorted(table.keys() - shown):
+        yield f"{PAGE}: no example has {key[1]}"
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit("usage: options.py BUILD_OR_WSPIPED")
-    table = read_table(find_daemon(sys.argv[1]))
+    daemon = find_daemon(sys.argv[1])
+    table = read_table(daemon)
     faults = [] if table else ["the table is empty"]
     faults += compare(table, read_conf(faults), CONF)
     faults += compare(table, read_page(faults), PAGE)
+    faults += check_overview(table)
+    faults += check_examples(daemon, table)
     for fault in faults:
         print(fault)
     sys.exit(1 if faults else 0)

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from harness import (DONE, FAST, KIB, MIB, NO_CONN, ROOT, VALGRIND, eventually, free_port, run,
-                     scaled, section)
+from harness import (DONE, FAST, KIB, MIB, NO_CONN, VALGRIND, eventually, free_port, scaled,
+                     section)
 from servers import PyServer
 
 pytestmark = pytest.mark.skipif(VALGRIND, reason="valgrind 3.19 has no pidfd_open(2)")
@@ -474,24 +474,3 @@ def test_nothing_runs_while_nothing_happens(daemon, server, tmp_path):
         subprocess.run(["sleep", "1"], check=True)
         return daemon.wakeups() == before
     eventually(quiet)
-
-
-def test_readme(daemon, make_server, tmp_path):
-    """The recipes of README.md that have hooks or latest in them, as they stand."""
-    clock = make_server(PyServer, greeting=("tick", "tock"))
-    echo = make_server(PyServer, echo=True)
-    recipes = [x for x in re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.S | re.M)
-               if "--latest" in x or "--on-message" in x]
-    assert len(recipes) == 2
-    daemon.start(section("clock", clock.url) + section("demo", echo.url))
-    daemon.wait_open("clock", "demo")
-    env = {**daemon.env, "WSPIPE_RUNTIME_DIR": str(daemon.run_dir), "W": str(daemon.run_dir)}
-    outs = [run(["bash", "-ec", recipe.replace("sleep 1", f"sleep {scaled(3)}")], timeout=40,
-                cwd=tmp_path, env=env) for recipe in recipes]
-    assert [x.code for x in outs] == [0, 0], outs
-    assert outs[0].out.splitlines()[-2:] == [
-        f'{daemon.run_dir}/rooms/latest/attic:{{"room":"attic","t":24}}',
-        f'{daemon.run_dir}/rooms/latest/hall:{{"room":"hall","t":19.7}}']
-    got = outs[1].out.split("\n")
-    assert [x.split()[1] for x in got[:4]] == ["connecting", "open", "closing", "closed"]
-    assert got[4:6] == ["4", "4"]

@@ -19,6 +19,7 @@
 #include "endpoint/endpoint.h"
 #include "endpoint/hookenv.h"
 #include "endpoint/hooks.h"
+#include "endpoint/hookslot.h"
 #include "endpoint/recordfile.h"
 #include "fail.h"
 
@@ -344,7 +345,7 @@ static int try_credentials(void)
 	options.ws.upgrade.headers = headers;
 	CHECK_EQ(url_parse(&url, some_url, &problem), 0);
 	fail_begin();
-	r = credentials_start(&credentials, &options, &url, credentials_done, &told);
+	r = credentials_start(&credentials, "c", &options, &url, credentials_done, &told);
 	if (r == 0)
 		turns_of_loop(3);
 	fail_end(0);
@@ -531,9 +532,12 @@ static int try_hooks(void)
 				   none = {NULL, (char *)"true"};
 	const struct conn_options options = conn_options_of(some_url);
 	struct conn *conn = make_conn(&options);
+	struct hookslots slots;
 	struct hooks *hooks = NULL;
-	int r = TRY(hooks_new(&hooks, conn, &none, fail_root, nothing, NULL));
+	int r;
 
+	hookslots_init(&slots);
+	r = TRY(hooks_new(&hooks, conn, &none, fail_root, &slots, nothing, NULL));
 	CHECK(r == 0 || !hooks);
 	if (r == 0)
 		r = TRY(hooks_set_options(hooks, &wanted));
@@ -552,7 +556,6 @@ static int try_hookenv(void)
 	fail_begin();
 	hookenv_set(&env, "NAME", "feed");
 	hookenv_set_number(&env, "PID", 1);
-	hookenv_set_time(&env, "SINCE", 1);
 	r = fail_end(hookenv_list(&env, &list));
 	hookenv_done(&env);
 	return r;

@@ -9,7 +9,7 @@
 #include "base/child.h"
 #include "base/command.h"
 #include "base/file.h"
-#include "base/job.h"
+#include "base/command.h"
 #include "base/strv.h"
 #include "certs.h"
 #include "codec/deflate.h"
@@ -134,14 +134,35 @@ static int try_cause_room(void)
 	return 0;
 }
 
-static int try_command(void)
+static void command_line(void *owner, const char *text)
 {
+	(void)owner, (void)text;
+}
+
+static int start_command(const struct command_options *options)
+{
+	static const struct command_events events = {command_line, nothing};
 	struct command *command = NULL;
-	int r = TRY(command_start(&command, "sleep 10", 100, nothing, NULL));
+	int r = TRY(command_start(&command, options, &events, NULL));
 
 	CHECK(r == 0 || !command);
 	command_free(command);
 	return r;
+}
+
+static int try_command_secret(void)
+{
+	return start_command(&(struct command_options){.line = "sleep 10", .secret_max = 100});
+}
+
+static int try_command_input(void)
+{
+	static char *environment[] = {(char *)"PATH=/bin:/usr/bin", NULL};
+
+	return start_command(&(struct command_options){.line = "sleep 10",
+						       .environment = environment,
+						       .input = (const uint8_t *)"x",
+						       .input_len = 1});
 }
 
 static int try_child(void)
@@ -152,24 +173,6 @@ static int try_child(void)
 
 	CHECK(r == 0 || !child);
 	child_free(child);
-	return r;
-}
-
-static void job_line(void *owner, const char *text)
-{
-	(void)owner, (void)text;
-}
-
-static int try_job(void)
-{
-	static const struct job_events events = {job_line, nothing};
-	static char *environment[] = {(char *)"PATH=/bin:/usr/bin", NULL};
-	const struct job_options options = {"sleep 10", environment, (const uint8_t *)"x", 1};
-	struct job *job = NULL;
-	int r = TRY(job_start(&job, &options, &events, NULL));
-
-	CHECK(r == 0 || !job);
-	job_free(job);
 	return r;
 }
 
@@ -696,9 +699,9 @@ static const struct attempt attempts[] = {
 	{"secret buf", try_secret_buf, false},
 	{"strv", try_strv, false},
 	{"cause_room", try_cause_room, true},
-	{"command", try_command, false},
+	{"command, secret", try_command_secret, false},
 	{"child", try_child, false},
-	{"job", try_job, false},
+	{"command, input", try_command_input, false},
 	{"file", try_files, false},
 	{"inflater", try_inflater, false},
 	{"deflater", try_deflater, true},
