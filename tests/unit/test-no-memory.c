@@ -167,7 +167,7 @@ static int try_command_input(void)
 
 static int try_child(void)
 {
-	const struct child_options options = {"sleep 10", NULL, -1, STDERR_FILENO, -1};
+	const struct child_options options = {"sleep 10", NULL, -1, STDERR_FILENO, STDERR_FILENO};
 	struct child *child = NULL;
 	int r = TRY(child_start(&child, &options, nothing, NULL));
 
