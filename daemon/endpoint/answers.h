@@ -1,8 +1,8 @@
 /* answers - records for one reader alone (replies to what he has asked), until they are written.
  *
- * They stand in line behind one another, and each knows the number of the message that it goes ahead
- * of: what had been received before the answer is read before it, too.  The first may be out in
- * part. */
+ * They stand in line behind one another, and each knows the number of the message that it goes
+ * ahead of: what had been received before the answer is read before it, too.  The first may be out
+ * in part. */
 #ifndef ENDPOINT_ANSWERS_H
 #define ENDPOINT_ANSWERS_H
 
@@ -27,8 +27,8 @@ int answers_add(struct answers *answers, uint64_t seq, const struct frame_parts 
 
 /* Number of the message that must wait for the first of them; UINT64_MAX: there is none. */
 uint64_t answers_stop(const struct answers *answers);
-/* May the first one be written by a reader who stands ahead of message number SEQ?  Once a part of it
- * is out, in any case. */
+/* May the first one be written by a reader who stands ahead of message number SEQ?  Once a part of
+ * it is out, in any case. */
 bool answers_due(const struct answers *answers, uint64_t seq);
 
 struct iovec answers_rest(const struct answers *answers); /* of the first one, which is there */

@@ -19,8 +19,8 @@ static void checkpoint(struct batch *batch)
 		(struct checkpoint){batch->len, batch->messages, batch->end};
 }
 
-/* Eight bytes at a time: payloads in the spool are padded to that, and the scratch is larger than any
- * batch, so a few bytes too many hurt nobody. */
+/* Eight bytes at a time: payloads in the spool are padded to that, and the scratch is larger than
+ * any batch, so a few bytes too many hurt nobody. */
 static inline void copy_padded(uint8_t *to, const uint8_t *from, size_t len)
 {
 	if (len > COPY_SHORT) {

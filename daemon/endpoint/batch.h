@@ -10,8 +10,8 @@
 #include "endpoint/pen.h"
 
 enum {
-	BATCH_MAX = 128 * 1024,         /* bytes */
-	BATCH_CHECKPOINT_EVERY = 4096,  /* bytes */
+	BATCH_MAX = 128 * 1024,        /* bytes */
+	BATCH_CHECKPOINT_EVERY = 4096, /* bytes */
 	BATCH_CHECKPOINTS = BATCH_MAX / BATCH_CHECKPOINT_EVERY + 2,
 };
 
@@ -27,8 +27,8 @@ struct batch {
 	} checkpoint[BATCH_CHECKPOINTS];
 };
 
-/* From where the cursor stands up to a record that is too large or must be encoded in much memory, to
- * message number STOP, or to MAX bytes.  It may remain empty; the cursor stays. */
+/* From where the cursor stands up to a record that is too large or must be encoded in much memory,
+ * to message number STOP, or to MAX bytes.  It may remain empty; the cursor stays. */
 void batch_fill(struct batch *batch, struct pen *pen, size_t max, uint64_t stop);
 
 static inline struct iovec batch_bytes(const struct batch *batch)

@@ -49,8 +49,7 @@ int current_begin_copy(struct current *current, const uint8_t *record, size_t le
 
 	if (r < 0)
 		return r;
-	current->parts =
-		(struct frame_parts){.body = buf_head(&current->encoded), .body_len = len};
+	current->parts = (struct frame_parts){.body = buf_head(&current->encoded), .body_len = len};
 	current->there = true;
 	current->done = done;
 	current->counts = counts;

@@ -1,8 +1,8 @@
 /* current - the record that an outlet is writing, one at a time.
  *
  * It may leave in pieces.  Until the last of them is out its bytes stay, whatever the spool drops
- * meanwhile: views into a block of the spool that is pinned, or, where the framing does not take the
- * message as it is, a copy of our own. */
+ * meanwhile: views into a block of the spool that is pinned, or, where the framing does not take
+ * the message as it is, a copy of our own. */
 #ifndef ENDPOINT_CURRENT_H
 #define ENDPOINT_CURRENT_H
 
@@ -19,8 +19,8 @@ struct current {
 	bool no_replies; /* those that all readers get: this one has his own (outlet_push()) */
 
 	bool there;
-	bool counts; /* it is a message */
-	size_t done; /* bytes of it that are out */
+	bool counts;              /* it is a message */
+	size_t done;              /* bytes of it that are out */
 	struct frame_parts parts; /* its pieces: views into the pinned block, or into `encoded` */
 	struct block *pinned;
 	struct buf encoded;
@@ -30,8 +30,8 @@ struct current {
 void current_init(struct current *current, size_t max_record);
 void current_clear(struct current *current); /* ... any more; its memory is given back */
 
-/* MSG as frame_encode() would have it, but in PARTS in any case: perhaps views into our memory, good
- * until the next call.  Only while nothing is there. */
+/* MSG as frame_encode() would have it, but in PARTS in any case: perhaps views into our memory,
+ * good until the next call.  Only while nothing is there. */
 int current_encode(struct current *current, const struct msg *msg, struct frame_parts *parts);
 
 /* Make it the one that was encoded last, of which DONE bytes are out; AFTER is the place behind. */

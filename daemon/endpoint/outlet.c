@@ -1,10 +1,10 @@
 /* outlet - see outlet.h.
  *
- * Which of three ways it goes is decided in write_once(): the readers of a pipe that may go at any time
- * get one record at a time (pipeful.h); into a stream goes what is in progress, then an answer whose
- * turn it is (answers.h), then a batch of small records (batch.h) or a large one from where it lies.
- * All of them write by the pen (pen.h).  Here is when: the loop's events, and what must happen before we
- * are called again. */
+ * Which of three ways it goes is decided in write_once(): the readers of a pipe that may go at any
+ * time get one record at a time (pipeful.h); into a stream goes what is in progress, then an answer
+ * whose turn it is (answers.h), then a batch of small records (batch.h) or a large one from where
+ * it lies. All of them write by the pen (pen.h).  Here is when: the loop's events, and what must
+ * happen before we are called again. */
 #include "endpoint/outlet.h"
 
 #include <errno.h>
@@ -302,7 +302,8 @@ void outlet_begin(struct outlet *outlet, int fd, struct sluice *sluice, uint64_t
 	pen->fd = fd;
 	pen->options.sluice = sluice;
 	pipeful_begin(&outlet->pipeful, pen);
-	event_assign(outlet->writable, loop_base(), fd, EV_WRITE | EV_ET, outlet_on_writable, outlet);
+	event_assign(outlet->writable, loop_base(), fd, EV_WRITE | EV_ET, outlet_on_writable,
+		     outlet);
 	pen->until = until;
 	outlet->started = outlet->finishing = true;
 	pen->absent = pen->blocked = false;

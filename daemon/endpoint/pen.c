@@ -23,7 +23,8 @@ void pen_init(struct pen *pen, int fd, struct conn *conn, struct later *run)
 	cursor_open(&pen->cursor, options->spool ? options->spool : conn_spool(conn), options->from,
 		    options->label, NULL, NULL);
 	if (options->spool) {
-		cursor_open(&pen->anchor, options->spool, options->from, options->label, NULL, NULL);
+		cursor_open(&pen->anchor, options->spool, options->from, options->label, NULL,
+			    NULL);
 		cursor_set_live(&pen->anchor, true);
 	}
 	pen->cursor.live = !options->is_fifo;

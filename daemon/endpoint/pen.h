@@ -1,8 +1,8 @@
 /* pen - what an outlet writes with, whatever its discipline: the descriptor (or the sluice ahead of
  * it), the cursor, the record in progress, and the reader's place.
  *
- * All writing goes through pen_write().  Who has written moves the cursor, and then says pen_save():
- * so the reader's place that outlives us is never ahead of what has gone out. */
+ * All writing goes through pen_write().  Who has written moves the cursor, and then says
+ * pen_save(): so the reader's place that outlives us is never ahead of what has gone out. */
 #ifndef ENDPOINT_PEN_H
 #define ENDPOINT_PEN_H
 
@@ -15,14 +15,14 @@ struct pen {
 	int fd;
 	struct outlet_options options;
 	struct cursor cursor;
-	struct cursor anchor; /* of a spool of its own: ahead of what has not been read; else zeroed */
+	struct cursor anchor;   /* of a spool of its own: ahead of what was not read; else zeroed */
 	struct current current; /* if there is one, the cursor is behind it already */
-	uint64_t until;     /* messages from this number on are for another time */
-	uint64_t delivered; /* messages */
-	uint64_t written;   /* bytes */
-	bool blocked;       /* the descriptor takes no more */
-	bool absent;        /* nobody reads */
-	bool over;          /* for this reason: */
+	uint64_t until;         /* messages from this number on are for another time */
+	uint64_t delivered;     /* messages */
+	uint64_t written;       /* bytes */
+	bool blocked;           /* the descriptor takes no more */
+	bool absent;            /* nobody reads */
+	bool over;              /* for this reason: */
 	int error;
 	struct later *run; /* called when it is over; not owned */
 };
@@ -34,14 +34,14 @@ void pen_done(struct pen *pen);
 /* Bytes written (through the sluice, if there is one), 0 if it would block, or -1: there is nobody
  * any more, or it is over. */
 ssize_t pen_write(struct pen *pen, const struct iovec *iov, int n);
-/* A stream: what has been written into the page of a sluice goes on from there.  False: not all of it
- * yet. */
+/* A stream: what has been written into the page of a sluice goes on from there.  False: not all of
+ * it yet. */
 bool pen_flush(struct pen *pen);
 
 /* Make the next record the current one.  False: there is none that stands ahead of message number
  * STOP, and the place is saved. */
 bool pen_next(struct pen *pen, uint64_t stop);
-bool pen_go_on(struct pen *pen);     /* with the current one; true: all of it is out */
+bool pen_go_on(struct pen *pen);       /* with the current one; true: all of it is out */
 void pen_record_done(struct pen *pen); /* nobody will ask for it any more */
 
 /* All before the cursor has gone out wholly: a later reader begins there. */

@@ -66,8 +66,8 @@ static bool lasts(const struct pen *pen)
 	return holder && holder->mark && holder->mark->file.at;
 }
 
-/* That it has been read is looked up when the next one comes; unless a crash in between would have it
- * read twice. */
+/* That it has been read is looked up when the next one comes; unless a crash in between would have
+ * it read twice. */
 bool pipeful_rests(const struct pen *pen)
 {
 	return !lasts(pen) && pen->options.one_by_one && current_is_out(&pen->current) &&

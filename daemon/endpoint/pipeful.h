@@ -1,5 +1,5 @@
-/* pipeful - the discipline of a pipe whose readers may go at any time: one record stands in it (or as
- * many whole ones as fit into a page), and the next follows when that has been read.
+/* pipeful - the discipline of a pipe whose readers may go at any time: one record stands in it (or
+ * as many whole ones as fit into a page), and the next follows when that has been read.
  *
  * So it is always known what a reader got: what is not in the pipe any more.  One who leaves in the
  * middle of a record leaves a residue, and his successor gets that record again, whole; only `raw`

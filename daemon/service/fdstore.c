@@ -121,7 +121,8 @@ static int take_all(struct fdstore *fdstore)
 	int first, n = systemd_listen_fds(&first, &names);
 
 	if (n < 0 && n != -ENOMEM) {
-		log_warning(NULL, "what the service manager says of descriptors is not understood: %s",
+		log_warning(NULL,
+			    "what the service manager says of descriptors is not understood: %s",
 			    strerror(-n));
 		return 0;
 	}
@@ -196,10 +197,11 @@ void fdstore_settle(struct fdstore *fdstore)
 
 		if (n == 0)
 			continue; /* there were too many, and are none any more */
-		log_warning(NULL,
-			    "what the daemon before this one has kept as '%s' is of no use now, and is "
-			    "closed",
-			    name);
+		log_warning(
+			NULL,
+			"what the daemon before this one has kept as '%s' is of no use now, and is "
+			"closed",
+			name);
 		while (n > 0)
 			end_one(fds[--n]);
 		fdstore_remove(&fdstore->shelf, name);

@@ -1,5 +1,6 @@
-/* kept: what an endpoint left on the shelf comes back as it was, or not at all.  The shelf is an array of
- * copies here, which gives them back in the other order; a daemon that ends is one that leaves. */
+/* kept: what an endpoint left on the shelf comes back as it was, or not at all.  The shelf is an
+ * array of copies here, which gives them back in the other order; a daemon that ends is one that
+ * leaves. */
 #include "endpoint/kept.h"
 
 #include <sys/socket.h>
@@ -125,8 +126,8 @@ static void put_client(void)
 	CHECK_EQ(held_read(kept.held, near, &data), 4);
 }
 
-/* What came back was not right: the client sees the end, nothing is on the shelf, and the endpoint can
- * begin afresh. */
+/* What came back was not right: the client sees the end, nothing is on the shelf, and the endpoint
+ * can begin afresh. */
 static void check_refused(void)
 {
 	char byte;
@@ -323,8 +324,12 @@ static void test_without_a_shelf(void)
 
 static void test_number(void)
 {
-	static const char *const bad[] = {"feed/sock.",   "feed/sock.x",  "feed/sock.01",
-					  "feed/sock.-1", "feed/sock.1 ", "feed/sock.+1",
+	static const char *const bad[] = {"feed/sock.",
+					  "feed/sock.x",
+					  "feed/sock.01",
+					  "feed/sock.-1",
+					  "feed/sock.1 ",
+					  "feed/sock.+1",
 					  "feed/sock.18446744073709551615",
 					  "feed/sock.18446744073709551616"};
 	uint64_t number;
