@@ -3,6 +3,7 @@
 #ifndef BASE_MSG_H
 #define BASE_MSG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,5 +29,10 @@ struct msg {
 	const uint8_t *data;
 	size_t len;
 };
+
+static inline bool msg_counts(const struct msg *msg) /* it is a message, and no mark */
+{
+	return msg->kind == MSG_TEXT || msg->kind == MSG_BINARY;
+}
 
 #endif

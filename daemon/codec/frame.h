@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/msg.h"
@@ -35,6 +36,21 @@ struct frame_parts {
 	const uint8_t *body;
 	size_t body_len;
 };
+
+static inline size_t frame_parts_len(const struct frame_parts *parts)
+{
+	return parts->head_len + parts->body_len + parts->tail_len;
+}
+
+/* The record in one piece, to where there is room for it. */
+static inline void frame_parts_put(uint8_t *to, const struct frame_parts *parts)
+{
+	memcpy(to, parts->head, parts->head_len);
+	if (parts->body_len > 0)
+		memcpy(to + parts->head_len, parts->body, parts->body_len);
+	if (parts->tail_len)
+		to[parts->head_len + parts->body_len] = parts->tail[0];
+}
 
 enum {
 	FRAME_PARTS,   /* *ret is the record; views into msg */

@@ -157,6 +157,7 @@ static void finish(struct intake *intake)
 	}
 	if (intake->holding)
 		return;
+	settle(intake); /* also that nothing is passed over any more */
 	intake->ended = false;
 	intake->events->ended(intake->owner);
 }

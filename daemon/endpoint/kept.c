@@ -20,6 +20,7 @@
 
 struct parts {
 	int fd, page, pipe;
+	bool twice; /* two of a kind: nobody knows which belongs to what */
 };
 
 /* The manager has a copy yet, and whoever is at the other end of a socket shall not wait for that.
@@ -71,12 +72,14 @@ static void sort_out(struct parts *parts, const int *fds, size_t n, const struct
 		     enum held_kind kind)
 {
 	for (size_t i = 0; i < n; i++) {
-		int *place = place_for(parts, fds[i], expected, kind);
+		int fd = fds[i], *place = place_for(parts, fd, expected, kind);
 
-		if (place && *place < 0)
-			*place = fds[i];
-		else
-			close(fds[i]);
+		if (place && *place < 0) {
+			*place = fd;
+			continue;
+		}
+		parts->twice |= place != NULL;
+		close_one(&fd);
 	}
 }
 
@@ -114,6 +117,8 @@ static int assemble(struct kept *kept, struct parts *parts, const struct held_te
 	bool back = parts->fd >= 0;
 	int r;
 
+	if (back && parts->twice)
+		return -EEXIST;
 	if (!paged)
 		return 0;
 	if (back && (parts->page < 0 || (terms->kind != HELD_IN && parts->pipe < 0)))
@@ -142,6 +147,8 @@ static const char *why_not(int r)
 	switch (r) {
 	case -ENOENT:
 		return "not all of it has come back";
+	case -EEXIST:
+		return "more than one has come back";
 	case -ESTALE:
 		return "the connection is configured otherwise now, or another version has kept it";
 	case -EINVAL:
@@ -154,7 +161,7 @@ static const char *why_not(int r)
 void kept_take(struct kept *kept, struct shelf *shelf, struct conn *conn, const char *endpoint,
 	       int dirfd, enum held_kind kind, enum framing framing, bool paged)
 {
-	struct parts parts = {-1, -1, -1};
+	struct parts parts = {.fd = -1, .page = -1, .pipe = -1};
 	struct held_terms terms;
 	struct stat expected;
 	int fds[SHELF_FDS_MAX], r;
@@ -184,8 +191,15 @@ void kept_take(struct kept *kept, struct shelf *shelf, struct conn *conn, const 
 		shelf_remove(shelf, kept->name);
 	}
 	close_parts(&parts);
-	if (r < 0 && n > 0) /* once more, with a fresh page */
+	if (r == 0)
+		return;
+	if (n > 0) { /* once more, with a fresh page */
 		kept_take(kept, shelf, conn, endpoint, dirfd, kind, framing, paged);
+		return;
+	}
+	log_warning(conn_name(conn), "%s: would not outlive the daemon: %s", endpoint,
+		    strerror(-r));
+	kept->shelf = NULL; /* without its page it would be of no use to the next one */
 }
 
 bool kept_number(const char *found, const char *prefix, uint64_t *ret)

@@ -19,6 +19,7 @@ struct shelf {
 	size_t (*take)(struct shelf *shelf, const char *name, int fds[SHELF_FDS_MAX]);
 	const char *(*find)(const struct shelf *shelf, const char *prefix);
 	bool leaving;
+	bool refused; /* something could not be put there: others cannot count on it either */
 };
 
 /* The descriptors are not taken.  A name is put once until it is removed. */
@@ -28,7 +29,14 @@ static inline void shelf_put(struct shelf *shelf, const char *name, const int *f
 		shelf->put(shelf, name, fds, n);
 }
 
-/* The daemon is about to end, and what is on the shelf is for the next one. */
+/* The daemon is about to end, and what is on the shelf is for the next one; unless something is not
+ * there: then all ends as it does without a shelf. */
+static inline void shelf_leave(struct shelf *shelf)
+{
+	if (shelf)
+		shelf->leaving = !shelf->refused;
+}
+
 static inline bool shelf_leaving(const struct shelf *shelf)
 {
 	return shelf && shelf->leaving;

@@ -58,6 +58,17 @@ static void settle_moving(struct sluice *sluice)
 	held_publish(sluice->held, &sluice->place);
 }
 
+/* The page has been looked at; but what it says of the pipe and what is in the pipe must agree, too:
+ * no more than what has left the page. */
+static bool agree(const struct sluice *sluice)
+{
+	const struct held_place *place = &sluice->place;
+
+	if (!(place->flags & HELD_GIVEN))
+		return true;
+	return place->start + place->len == place->total && sluice->in_pipe <= place->start;
+}
+
 int sluice_new(struct sluice **ret, struct held *held, int pipe_fd)
 {
 	struct sluice *sluice;
@@ -79,6 +90,10 @@ int sluice_new(struct sluice **ret, struct held *held, int pipe_fd)
 	sluice->in_pipe = pipe_bytes(pipe_fd);
 	sluice->place = held_place(held);
 	settle_moving(sluice);
+	if (!agree(sluice)) {
+		sluice_free(sluice);
+		return -EINVAL;
+	}
 	*ret = sluice;
 	return 0;
 }
@@ -233,6 +248,7 @@ int sluice_give(struct sluice *sluice, const struct iovec *iov, int n,
 {
 	int r;
 
+	empty_pipe(sluice);
 	sluice->place.start = sluice->place.len = 0;
 	sluice->put = 0;
 	r = sluice_put(sluice, iov, n);

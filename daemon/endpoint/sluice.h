@@ -17,7 +17,8 @@
 struct sluice;
 
 /* HELD is not taken.  PIPE_FD, which is, comes from the daemon before, with what was in it; -1: a
- * new one. -errno; PIPE_FD is closed then, too. */
+ * new one. -errno (-EINVAL: the page and what is in the pipe do not agree); PIPE_FD is closed
+ * then, too. */
 int sluice_new(struct sluice **ret, struct held *held, int pipe_fd);
 struct sluice *sluice_free(struct sluice *sluice); /* what is under way stays so */
 int sluice_pipe(const struct sluice *sluice);      /* one descriptor for both ends */

@@ -637,8 +637,7 @@ void service_stop(struct service *service, const char *why)
 	}
 	log_info(NULL, "stopping: %s", why);
 	service->stopping = true;
-	if (service->options.shelf)
-		service->options.shelf->leaving = true;
+	shelf_leave(service->options.shelf);
 	systemd_stopping();
 	for (size_t i = 0; i < service->channels; i++) {
 		struct channel *channel = service->channel[i];

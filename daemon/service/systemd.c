@@ -51,12 +51,14 @@ bool systemd_is_there(void)
 	return path && *path;
 }
 
-void systemd_store(const char *name, const int *fds, size_t n)
+int systemd_store(const char *name, const int *fds, size_t n)
 {
 	char text[512];
+	int r;
 
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
-	sd_pid_notify_with_fds(0, 0, text, fds, (unsigned)n);
+	r = sd_pid_notify_with_fds(0, 0, text, fds, (unsigned)n);
+	return r < 0 ? r : 0;
 }
 
 void systemd_unstore(const char *name)

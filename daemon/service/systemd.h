@@ -16,7 +16,8 @@ void systemd_status(const char *format, ...) __attribute__((format(printf, 1, 2)
  * to be read), at most FileDescriptorStoreMax= of the unit file; what is above that it drops
  * without a word to us. */
 bool systemd_is_there(void);
-void systemd_store(const char *name, const int *fds, size_t n);
+/* -errno: the manager cannot be told. */
+int systemd_store(const char *name, const int *fds, size_t n);
 void systemd_unstore(const char *name);
 /* What it has kept: how many, the first descriptor (the others follow), and their names
  * (strv_free()). -errno.  Once: then the environment says nothing of it any more. */

@@ -6,13 +6,20 @@ and started again.  Readers: `out` (one that keeps the FIFO open over the kill, 
 replaced), a cursor that follows, a cursor that is read once a round, `drain` read once a round, and the
 file endpoint.  What the daemon had not read from
 its socket is not its own: so each reader must see of each session a piece from 0 on, without gaps, in order,
-and all of them the same pieces; what is repeated must have been seen before."""
+and all of them the same pieces; what is repeated must have been seen before.
+
+In every other round the writer of the FIFO waits in the middle of a line until the FIFO is empty: then all
+that it has written is the daemon's, however little of that has been queued, and none of it may be lost without
+being counted; nor may the line, of which the next daemon reads the rest."""
 
 import asyncio
 import collections
+import fcntl
 import os
 import random
 import re
+import sys
+import termios
 import threading
 import time
 
@@ -92,11 +99,24 @@ async def talk(session):
         pass
 
 
+def bytes_in(pipe):
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def await_empty(pipe):
+    """Without a pause: the kill shall find what was read last not queued yet."""
+    deadline = time.monotonic() + scaled(60)
+    while bytes_in(pipe):
+        assert time.monotonic() < deadline, "the daemon does not read its FIFO"
+
+
 class Rounds:
     def __init__(self, daemon, server, resend):
         self.daemon, self.server, self.resend = daemon, server, resend
         self.queued = []  # numbers of which `wspipe send` has said that they are queued
         self.next_sent = self.next_fifo = 0
+        self.taken = []  # numbers that the daemon has read out of the FIFO for certain
+        self.half_written = None  # the FIFO, in the middle of a line that goes on after the kill
         self.follows, self.once = Seen("cursor that follows"), Seen("cursor read at times")
         self.drained, self.filed = Seen("drain"), Seen("file")
         self.file_path = daemon.home / "messages"
@@ -120,7 +140,7 @@ class Rounds:
         return session
 
     def send_until(self, end):
-        fifo = self.daemon.open_in("a")
+        fifo, first = self.daemon.open_in("a"), self.next_fifo
         while time.monotonic() < end:
             number, self.next_sent = self.next_sent, self.next_sent + 1
             if self.daemon.client("send", "a", f"c:{number}").code == 0:
@@ -128,7 +148,21 @@ class Rounds:
             for _ in range(5):
                 os.write(fifo.fd, b"f:%d\n" % self.next_fifo)
                 self.next_fifo += 1
-        fifo.close()
+        if self.kills % 2:
+            fifo.close()
+            return
+        os.write(fifo.fd, b"f:")
+        await_empty(fifo.fd)
+        self.taken += range(first, self.next_fifo + 1)
+        self.half_written = fifo
+
+    def write_the_rest(self):
+        """The daemon that read the first half is no more, its writer is."""
+        if self.half_written:
+            os.write(self.half_written.fd, b"%d\n" % self.next_fifo)
+            self.next_fifo += 1
+            self.half_written.close()
+            self.half_written = None
 
     def take_followed(self):
         data = self.follow_path.read_bytes()
@@ -168,6 +202,7 @@ class Rounds:
         self.take_followed()
         self.daemon.start()
         self.daemon.wait_open("a")
+        self.write_the_rest()
         self.read_once()
         self.drain()
         assert not self.out.failure, self.out.failure
@@ -201,6 +236,7 @@ class Rounds:
             messages = self.server.session(number).messages
             while not messages.empty():
                 arrived.append(messages.get())
+        assert all(re.fullmatch(r"[cf]:\d+", x) for x in arrived), "a record is not whole"
         again = 0
         for kind in "cf":
             sent = [int(x[2:]) for x in arrived if x[0] == kind]
@@ -208,15 +244,17 @@ class Rounds:
             again += len(sent) - len(once)
             assert once == sorted(once), f"{kind}: out of order"
         assert again == 0 or self.resend, "sent twice"
-        by_send = {int(x[2:]) for x in arrived if x[0] == "c"}
-        missing = [n for n in self.queued if n not in by_send]
-        assert len(missing) <= (0 if self.resend else self.lost), \
-            f"{missing} are missing, {self.lost} were counted"
+        there = set(arrived)
+        missing = [n for n in self.queued if f"c:{n}" not in there]
+        missing_taken = [n for n in self.taken if f"f:{n}" not in there]
+        assert len(missing) + len(missing_taken) <= (0 if self.resend else self.lost), \
+            f"{missing} by `send` and {missing_taken} by the FIFO are missing, {self.lost} were counted"
         repeated = ", ".join(f"{seen.name} {seen.repeated}" for seen in readers)
         return (f"{self.kills} kills; received {self.out.seen.messages}, each by all, no gap "
                 f"(repeated: {repeated}); queued {len(self.queued)}, {len(missing)} not arrived, "
                 f"{self.lost} counted as on their way; by the FIFO {self.next_fifo} written, "
-                f"{sum(x[0] == 'f' for x in arrived)} arrived; {again} twice")
+                f"{sum(x[0] == 'f' for x in there)} arrived, of {len(self.taken)} that the daemon had taken "
+                f"{len(missing_taken)} not; {again} twice")
 
 
 def run(daemon, server, count, resend):

@@ -304,6 +304,60 @@ def test_a_store_that_is_too_small(daemon, server):
         manager.close()
 
 
+@both
+def test_what_comes_back_twice(manager, daemon, server, how):
+    """The same files twice are those files; more than there were, and nobody knows what belongs together."""
+    manager.start(config(server, ALL))
+    with daemon.listener("a") as client, daemon.listener("a") as mixed:
+        manager.wait_names("a/sock.0", "a/sock.1")
+        daemon.kill() if how == "kill" else daemon.stop()
+        manager.sync()
+        with manager.lock:
+            manager.stored += [(name, os.dup(fd)) for name, fd in manager.stored]
+            manager.stored += [("a/sock.1", fd) for _ in range(3) for fd in os.pipe()]
+        manager.start()
+        assert mixed.rest() == b""
+        session = server.session(1)
+        daemon.wait_open("a")
+        session.send("to one")
+        assert client.line() == "to one"
+        client.write("by one\n")
+        assert session.recv() == "by one"
+        assert daemon.log.count("more has come back as 'a/sock.1'") == 1
+
+
+def test_a_manager_that_cannot_be_told(daemon, server):
+    """It is said once, and all ends as it does without a manager: what is in the FIFO is still sent."""
+    daemon.start(config(server, persist="no"),
+                 env={"NOTIFY_SOCKET": str(daemon.home / "nobody")})
+    session = server.session()
+    with daemon.listener("a") as client, daemon.open_in("a") as pipe:
+        daemon.wait_open("a")
+        assert daemon.log.count("cannot be given descriptors") == 1
+        pipe.write("".join(f"{i}\n" for i in range(1000)))
+        daemon.stop()
+        assert client.rest() == b""
+    assert session.recv_many(1000) == [str(i) for i in range(1000)]
+
+
+@both
+def test_after_a_record_too_long(manager, daemon, server, how):
+    """Its writer has gone in the middle of it: what another writes for the next daemon is no part of it."""
+    manager.start(config(server, "max-message = 1K", persist="no"))
+    server.session()
+    daemon.wait_open("a")
+    with daemon.open_in("a") as pipe:
+        pipe.write("x" * 100000)
+    eventually(lambda: "in: a record is longer" in daemon.log)
+    for _ in range(3):
+        daemon.status("a")  # it has been through its loop, and seen the end
+    daemon.kill() if how == "kill" else daemon.stop()
+    manager.sync()
+    daemon.put("a", "whole")
+    manager.start()
+    assert server.session(1).recv() == "whole"
+
+
 # --- without a manager --------------------------------------------------------------------------
 
 
