@@ -3,7 +3,7 @@
 
 #include "net/ws.h"
 
-enum { QUIET_MS = 1000 };
+enum { QUIET_MS = 200 };
 
 static void confirm_on_timer(void *owner)
 {

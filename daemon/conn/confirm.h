@@ -4,7 +4,7 @@
  * these messages.  Messages have numbers, in the order in which they were put into the outbox.
  *
  * With `keep` (resend = yes) a message leaves the outbox only when it is confirmed; a ping is then
- * sent a second after the first one that is not, or as soon as the queue is half full of such.
+ * sent 0.2 s after the first one that is not, or as soon as the queue is half full of such.
  * Without, nothing is sent for it: the pings that are sent anyway tell how many of the messages that had
  * left are in doubt when the link is lost.
  *

@@ -216,12 +216,13 @@ int held_open(struct held **ret, int fd, const struct held_terms *terms)
 		return -ENOMEM;
 	}
 	held->fd = fd;
-	held->in_memory = fcntl(fd, F_GET_SEALS) >= 0; /* which only a memfd (or tmpfs) has */
 	if (fstat(fd, &st) < 0)
 		r = -errno;
 	else if (!S_ISREG(st.st_mode))
 		r = -EINVAL;
-	else
+	/* A memfd has seals, as all files of tmpfs have, which may be full; but it has no name. */
+	held->in_memory = r == 0 && st.st_nlink == 0 && fcntl(fd, F_GET_SEALS) >= 0;
+	if (r == 0)
 		r = st.st_size == 0 ? start_afresh(held, terms)
 				    : map_found(held, (size_t)st.st_size, terms);
 	if (r < 0) {

@@ -125,7 +125,7 @@ static void check_resend(void)
 	open_link();
 	CHECK_EQ(fake_loop_timers(), 0); /* quiet */
 	send_number(1);
-	fake_loop_advance(999);
+	fake_loop_advance(199);
 	CHECK_EQ(fake_ws_pings(fake_ws_now()), 0);
 	fake_loop_advance(1);
 	CHECK_EQ(fake_ws_pings(fake_ws_now()), 1);
