@@ -67,7 +67,7 @@ class Connection:
         self.fields = []      # (name in lower case, value)
         self.refused = None   # what the TLS handshake came to
         sock.settimeout(0.1)  # so that a stopped peer's scripts end
-        if sock.family == socket.AF_INET:
+        if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def secure(self, context):
@@ -352,7 +352,8 @@ class Peer:
         self.finished = []
         self.changed = threading.Condition()
         self.threads = []
-        self.listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
+        self.listener = socket.socket(socket.AF_UNIX if path else
+                                      socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if receive_buffer:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

@@ -97,6 +97,27 @@ def test_s04_first_address_refuses(daemon, hosts, peer):
     assert len(server.connections) == 1
 
 
+def test_r07_try_again_later_with_two_addresses(daemon, hosts, peer):
+    """1013 from the first of two addresses.  Treated differently: the list wants the other address
+    next.  The server asks for time, not for another address, and gets it; which address comes first is
+    the resolver's to say (RFC 6724, RFC 8305), and clusters turn that to spread their load."""
+    port = free_port()
+    try:
+        first = peer(lambda c: c.good().send(close_frame(1013)), lambda c: c.good().stall(), host="::1",
+                     port=port)
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    second = peer(lambda c: c.good().stall(), port=port)
+    hosts.write(both=("::1", "127.0.0.1"))
+    daemon.start(section("a", f"ws://both.test:{port}/"))
+    status = daemon.wait_state("a", "waiting")
+    assert status["close_code"] == 1013 and 25_000 < status["retry_in_ms"] <= 45_000
+    assert daemon.client("reconnect", "a").code == 0
+    daemon.wait_open("a")
+    assert daemon.status("a")["address"] == f"[::1]:{port}"
+    assert len(first.connections) == 2 and not second.connections
+
+
 def test_s05_unknown_name(bench):
     """A name that does not exist; `connect-timeout` holds for a resolver that does not answer,
     too."""

@@ -89,6 +89,23 @@ def test_r13_default_route_added(daemon, net, far_peer):
 
 
 @needs_net
+def test_r13_address_removed(daemon, net, far_peer):
+    """Our address goes, and comes back.  Treated differently: the list wants the connection dropped at
+    once.  An address often comes back soon (a lease renewed, a roaming laptop), and TCP outlives that
+    with nothing lost; when it does not, pings find out as with any other dead path."""
+    p = far_peer(echo)
+    start(daemon, net, section("a", p.url))
+    daemon.wait_open("a")
+    since = daemon.status("a")["since"]
+    netns.run("ip", "-n", net.near, "addr", "del", f"{netns.NEAR}/24", "dev", "near0")
+    daemon.put("a", "while it is away")
+    netns.run("ip", "-n", net.near, "addr", "add", f"{netns.NEAR}/24", "dev", "near0")
+    netns.run("ip", "-n", net.near, "route", "replace", "default", "via", "10.99.1.1")
+    eventually(lambda: daemon.path("a", "last").read_text() == "while it is away\n", 20)
+    assert daemon.status("a")["since"] == since
+
+
+@needs_net
 def test_who_is_not_hurried(daemon, net, far_peer):
     """A new address is news for who has timed out, not for who was refused by the server."""
     def unauthorized(c):
