@@ -151,7 +151,10 @@ static int bad_answer(const char *who)
 	return EXIT_PEER;
 }
 
-static int verb_ls(const struct options *options)
+/* What the daemon says of all connections; SHOW prints it. */
+static int look_at_all(const struct options *options,
+		       void (*show)(const struct options *options, const struct json_span *answer,
+				    const struct json_span *connections))
 {
 	struct json_span answer, connections;
 	struct session session;
@@ -161,12 +164,39 @@ static int verb_ls(const struct options *options)
 	r = ask_status(&session, options, NULL, &answer);
 	if (r == 0 && json_find(answer.at, answer.len, "/connections", &connections) <= 0)
 		r = bad_answer(NULL);
-	else if (r == 0 && options->json)
-		print_json(&connections);
 	else if (r == 0)
-		print_table(&connections);
+		show(options, &answer, &connections);
 	session_done(&session);
 	return r;
+}
+
+static void show_table(const struct options *options, const struct json_span *answer,
+		       const struct json_span *connections)
+{
+	(void)answer;
+	if (options->json)
+		print_json(connections);
+	else
+		print_table(connections);
+}
+
+static int verb_ls(const struct options *options)
+{
+	return look_at_all(options, show_table);
+}
+
+static void show_stats(const struct options *options, const struct json_span *answer,
+		       const struct json_span *connections)
+{
+	if (options->prometheus)
+		stats_print_prometheus(answer);
+	else
+		stats_print(connections);
+}
+
+static int verb_stats(const struct options *options)
+{
+	return look_at_all(options, show_stats);
 }
 
 static void print_all(const struct json_span *answer, const struct json_span *connections)
@@ -200,24 +230,6 @@ static int verb_status(const struct options *options)
 		print_object(&found);
 	else if (r == 0)
 		print_all(&answer, &found);
-	session_done(&session);
-	return r;
-}
-
-static int verb_stats(const struct options *options)
-{
-	struct json_span answer, connections;
-	struct session session;
-	int r;
-
-	session_init(&session, NULL);
-	r = ask_status(&session, options, NULL, &answer);
-	if (r == 0 && json_find(answer.at, answer.len, "/connections", &connections) <= 0)
-		r = bad_answer(NULL);
-	else if (r == 0 && options->prometheus)
-		stats_print_prometheus(&answer);
-	else if (r == 0)
-		stats_print(&connections);
 	session_done(&session);
 	return r;
 }
