@@ -74,19 +74,20 @@ static void check_insert(const struct member_path *path, const char *text, size_
 /* As a person would: all digits in a row, the point moved, zeros at the end dropped. */
 static bool number_slowly(const char *text, size_t len, uint64_t *ret)
 {
-	char digits[400] = "";
+	char *digits = malloc(len + 1);
 	size_t n = 0, i = 0;
 	long scale = 0;
-	bool point = false;
+	bool point = false, fits = true;
+
+	HOLDS(digits);
 
 	for (; i < len && (text[i] == '.' || (text[i] >= '0' && text[i] <= '9')); i++) {
 		if (text[i] == '.')
 			point = true;
-		else if (n < sizeof(digits) - 1) {
+		else {
 			digits[n++] = text[i];
 			scale -= point;
-		} else
-			return false;
+		}
 	}
 	if (i < len)
 		scale += strtol(text + i + 1, NULL, 10);
@@ -95,15 +96,13 @@ static bool number_slowly(const char *text, size_t len, uint64_t *ret)
 		scale++;
 	}
 	*ret = 0;
-	if (n == 0)
-		return true;
-	if (scale < 0)
-		return false;
-	for (i = 0; i < n + (size_t)scale; i++)
-		if (__builtin_mul_overflow(*ret, (uint64_t)10, ret) ||
-		    __builtin_add_overflow(*ret, (uint64_t)(i < n ? digits[i] - '0' : 0), ret))
-			return false;
-	return true;
+	if (n > 0 && scale < 0)
+		fits = false;
+	for (i = 0; fits && n > 0 && i < n + (size_t)scale; i++)
+		fits = !__builtin_mul_overflow(*ret, (uint64_t)10, ret) &&
+		       !__builtin_add_overflow(*ret, (uint64_t)(i < n ? digits[i] - '0' : 0), ret);
+	free(digits);
+	return fits;
 }
 
 static void check_value(const struct json_span *span)
