@@ -51,7 +51,8 @@ static void show(const struct json_span *value, char cell[CELL_BYTES])
 	bool was_cut;
 
 	if (json_unquote_str(value, &text) < 0)
-		was_cut = snprintf(cell, CELL_BYTES, "%.*s", (int)value->len, value->at) >= CELL_BYTES;
+		was_cut = snprintf(cell, CELL_BYTES, "%.*s", (int)value->len, value->at) >=
+			  CELL_BYTES;
 	else
 		was_cut = snprintf(cell, CELL_BYTES, "%s", text) >= CELL_BYTES;
 	cause_clean(cell, was_cut);
@@ -67,7 +68,8 @@ void print_json(const struct json_span *span)
 
 /* --- tables --------------------------------------------------------------------------------- */
 
-static void show_cell(const struct json_span *item, const struct column *column, char cell[CELL_BYTES])
+static void show_cell(const struct json_span *item, const struct column *column,
+		      char cell[CELL_BYTES])
 {
 	struct json_span value = {.at = "null", .len = 4};
 	char *fraction;

@@ -44,7 +44,8 @@ struct metric {
 };
 
 static const struct metric of_daemon[] = {
-	{"start_time_seconds", "/daemon/started", MOMENT, "When the daemon was started, since 1970."},
+	{"start_time_seconds", "/daemon/started", MOMENT,
+	 "When the daemon was started, since 1970."},
 	{"connections", "/daemon/connections", AS_IS, "Connections that there are."},
 	{"memory_used_bytes", "/daemon/memory/used", AS_IS, "Kept messages of all connections."},
 	{"memory_limit_bytes", "/daemon/memory/limit", AS_IS, "Their bound (key memory)."},
@@ -56,9 +57,11 @@ static const struct metric of_connection[] = {
 	{"received_bytes_total", "/received/bytes", AS_IS, "Their bytes."},
 	{"sent_messages_total", "/sent/messages", AS_IS, "Messages sent."},
 	{"sent_bytes_total", "/sent/bytes", AS_IS, "Their bytes."},
-	{"dropped_messages_total", "/dropped/messages", AS_IS, "Messages lost, in either direction."},
+	{"dropped_messages_total", "/dropped/messages", AS_IS,
+	 "Messages lost, in either direction."},
 	{"dropped_bytes_total", "/dropped/bytes", AS_IS, "Their bytes."},
-	{"unsent_messages_total", "/unsent/messages", AS_IS, "Of those, messages that were not sent."},
+	{"unsent_messages_total", "/unsent/messages", AS_IS,
+	 "Of those, messages that were not sent."},
 	{"unconfirmed_messages_total", "/unconfirmed/messages", AS_IS,
 	 "Messages sent of which nobody knows whether they have arrived."},
 	{"rejected_messages_total", "/rejected/messages", AS_IS, "Records that could not be sent."},
@@ -70,13 +73,16 @@ static const struct metric of_connection[] = {
 	{"rtt_seconds", "/rtt_ms", MILLISECONDS, "Round trip of the last ping."},
 	{"requests_open", "/requests/open", AS_IS, "Requests without a reply yet."},
 	{"requests_answered_total", "/requests/answered", AS_IS, "Requests that had their reply."},
-	{"requests_timed_out_total", "/requests/timed_out", AS_IS, "Requests that had none in time."},
+	{"requests_timed_out_total", "/requests/timed_out", AS_IS,
+	 "Requests that had none in time."},
 	{"requests_failed_total", "/requests/failed", AS_IS, "Requests lost with a connection."},
 };
 
 static const struct metric of_reader[] = {
-	{"reader_behind_messages", "/behind_messages", AS_IS, "Messages that a reader has not got yet."},
-	{"reader_missed_messages_total", "/missed", AS_IS, "Messages that a reader was too slow for."},
+	{"reader_behind_messages", "/behind_messages", AS_IS,
+	 "Messages that a reader has not got yet."},
+	{"reader_missed_messages_total", "/missed", AS_IS,
+	 "Messages that a reader was too slow for."},
 };
 
 static void print_family(const char *name, const char *help)
@@ -122,7 +128,8 @@ static bool find_value(const struct json_span *object, const struct metric *metr
 	}
 	if (json_unquote_str(&value, &text) < 0 || when_parse(text, &us) < 0)
 		return false;
-	snprintf(ret, 64, "%llu.%03u", (unsigned long long)(us / 1000000), (unsigned)(us / 1000 % 1000));
+	snprintf(ret, 64, "%llu.%03u", (unsigned long long)(us / 1000000),
+		 (unsigned)(us / 1000 % 1000));
 	return true;
 }
 
@@ -144,7 +151,8 @@ static void print_of_daemon(const struct json_span *answer)
 
 static void print_states(const struct json_span *connections)
 {
-	static const char *const states[] = {"connecting", "open", "closing", "closed", "waiting", "failed"};
+	static const char *const states[] = {"connecting", "open",    "closing",
+					     "closed",     "waiting", "failed"};
 	struct json_span connection;
 	size_t at = 0;
 
@@ -155,7 +163,8 @@ static void print_states(const struct json_span *connections)
 		for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++) {
 			fputs("wspipe_connection_state{", stdout);
 			print_label("name", &connection, "/name");
-			printf(",state=\"%s\"} %d\n", states[i], state && strcmp(state, states[i]) == 0);
+			printf(",state=\"%s\"} %d\n", states[i],
+			       state && strcmp(state, states[i]) == 0);
 		}
 	}
 }
@@ -176,8 +185,8 @@ static void print_of_connections(const struct metric *metric, const struct json_
 	}
 }
 
-/* A process may read by several sockets.  Two samples with the same labels would have Prometheus refuse
- * all of the text, so these count together. */
+/* A process may read by several sockets.  Two samples with the same labels would have Prometheus
+ * refuse all of the text, so these count together. */
 struct sample {
 	struct json_span kind, name;
 	uint64_t pid, value;
@@ -197,7 +206,8 @@ static struct sample *find_sample(struct sample *samples, size_t n, const struct
 	return NULL;
 }
 
-static bool read_sample(const struct json_span *reader, const struct metric *metric, struct sample *ret)
+static bool read_sample(const struct json_span *reader, const struct metric *metric,
+			struct sample *ret)
 {
 	if (json_find(reader->at, reader->len, "/kind", &ret->kind) <= 0 ||
 	    json_find(reader->at, reader->len, "/name", &ret->name) <= 0)

@@ -116,7 +116,8 @@ static struct cell short_number(double value, double base)
 	if (*letter == ' ')
 		snprintf(cell.text, sizeof(cell.text), "%.0f", value);
 	else
-		snprintf(cell.text, sizeof(cell.text), "%.*f%c", value < 9.95 ? 1 : 0, value, *letter);
+		snprintf(cell.text, sizeof(cell.text), "%.*f%c", value < 9.95 ? 1 : 0, value,
+			 *letter);
 	return cell;
 }
 
@@ -151,8 +152,8 @@ static const struct seen *find_seen(const struct top *top, const char *name, siz
 
 static void count(const struct json_span *connection, uint64_t ret[COUNTED])
 {
-	static const char *const pointers[COUNTED] = {
-		"/received/messages", "/received/bytes", "/sent/messages", "/sent/bytes"};
+	static const char *const pointers[COUNTED] = {"/received/messages", "/received/bytes",
+						      "/sent/messages", "/sent/bytes"};
 
 	for (int i = 0; i < COUNTED; i++)
 		ret[i] = answer_number(connection, pointers[i], 0);
@@ -177,19 +178,20 @@ static void print_head(FILE *out, const struct json_span *answer, unsigned width
 	char line[WIDTH_MAX + 1];
 
 	snprintf(line, sizeof(line), "wspiped %s, process %llu: %llu connections, %s of %s kept",
-		 version ? version : "?", (unsigned long long)answer_number(answer, "/daemon/pid", 0),
+		 version ? version : "?",
+		 (unsigned long long)answer_number(answer, "/daemon/pid", 0),
 		 (unsigned long long)answer_number(answer, "/daemon/connections", 0),
 		 short_number((double)answer_number(answer, "/daemon/memory/used", 0), 1024).text,
 		 short_number((double)answer_number(answer, "/daemon/memory/limit", 0), 1024).text);
 	fprintf(out, "%.*s\n\n", (int)width, line);
-	snprintf(line, sizeof(line), "%-*s  %-10s  %6s  %6s  %6s  %6s  %6s  %6s  %6s  %7s  %s", name_width,
-		 "NAME", "STATE", "IN/s", "B/s", "OUT/s", "B/s", "QUEUE", "KEPT B", "BEHIND", "DROPPED",
-		 "RTT ms");
+	snprintf(line, sizeof(line), "%-*s  %-10s  %6s  %6s  %6s  %6s  %6s  %6s  %6s  %7s  %s",
+		 name_width, "NAME", "STATE", "IN/s", "B/s", "OUT/s", "B/s", "QUEUE", "KEPT B",
+		 "BEHIND", "DROPPED", "RTT ms");
 	fprintf(out, "%.*s\n", (int)width, line);
 }
 
-static void print_row(FILE *out, const struct json_span *connection, const char *name, int name_width,
-		      const double rates[COUNTED], unsigned width)
+static void print_row(FILE *out, const struct json_span *connection, const char *name,
+		      int name_width, const double rates[COUNTED], unsigned width)
 {
 	cleanup_free char *state = answer_text(connection, "/state");
 	struct json_span rtt = {.at = "null", .len = 4};
@@ -198,9 +200,10 @@ static void print_row(FILE *out, const struct json_span *connection, const char 
 	json_find(connection->at, connection->len, "/rtt_ms", &rtt);
 	if (*rtt.at == 'n')
 		rtt = (struct json_span){.at = "-", .len = 1};
-	snprintf(line, sizeof(line), "%-*s  %-10s  %6s  %6s  %6s  %6s  %6s  %6s  %6s  %7s  %.*s", name_width,
-		 name, state ? state : "?", short_number(rates[IN_MESSAGES], 1000).text,
-		 short_number(rates[IN_BYTES], 1024).text, short_number(rates[OUT_MESSAGES], 1000).text,
+	snprintf(line, sizeof(line), "%-*s  %-10s  %6s  %6s  %6s  %6s  %6s  %6s  %6s  %7s  %.*s",
+		 name_width, name, state ? state : "?", short_number(rates[IN_MESSAGES], 1000).text,
+		 short_number(rates[IN_BYTES], 1024).text,
+		 short_number(rates[OUT_MESSAGES], 1000).text,
 		 short_number(rates[OUT_BYTES], 1024).text,
 		 short_number((double)answer_number(connection, "/queue/messages", 0), 1000).text,
 		 short_number((double)answer_number(connection, "/kept/bytes", 0), 1024).text,
@@ -226,8 +229,9 @@ static size_t measure(const struct json_span *connections, int *ret_name_width)
 }
 
 /* FRESH has room for all of them. */
-static size_t print_rows(struct top *top, FILE *out, const struct json_span *connections, unsigned rows,
-			 unsigned width, int name_width, struct seen *fresh, double seconds)
+static size_t print_rows(struct top *top, FILE *out, const struct json_span *connections,
+			 unsigned rows, unsigned width, int name_width, struct seen *fresh,
+			 double seconds)
 {
 	struct json_span connection;
 	size_t n = 0, at = 0;
@@ -243,7 +247,8 @@ static size_t print_rows(struct top *top, FILE *out, const struct json_span *con
 		count(&connection, fresh[n].counted);
 		for (int i = 0; before && seconds > 0 && i < COUNTED; i++)
 			if (fresh[n].counted[i] >= before->counted[i])
-				rates[i] = (double)(fresh[n].counted[i] - before->counted[i]) / seconds;
+				rates[i] = (double)(fresh[n].counted[i] - before->counted[i]) /
+					   seconds;
 		if (n + 1 < rows)
 			print_row(out, &connection, name, name_width, rates, width);
 		n++;
@@ -270,8 +275,8 @@ void top_show(struct top *top, const struct json_span *answer)
 	fresh = calloc(n + 1, sizeof(*fresh));
 	print_head(out, answer, width, name_width);
 	if (fresh)
-		n = print_rows(top, out, &connections, rows > 3 ? rows - 3 : 1, width, name_width, fresh,
-			       top->seen_ms ? (double)(now_ms - top->seen_ms) / 1000 : 0);
+		n = print_rows(top, out, &connections, rows > 3 ? rows - 3 : 1, width, name_width,
+			       fresh, top->seen_ms ? (double)(now_ms - top->seen_ms) / 1000 : 0);
 	remember(top, fresh, fresh ? n : 0, now_ms);
 	if (fclose(out) != 0)
 		return;

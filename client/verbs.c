@@ -12,20 +12,20 @@
 
 #include "answer.h"
 #include "answers.h"
+#include "ask.h"
 #include "base/cleanup.h"
 #include "base/msg.h"
 #include "codec/frame.h"
 #include "codec/url.h"
 #include "command.h"
 #include "control/protocol.h"
+#include "look.h"
 #include "place.h"
 #include "print.h"
 #include "relay.h"
 #include "request.h"
 #include "session.h"
 #include "start.h"
-#include "stats.h"
-#include "top.h"
 #include "when.h"
 
 enum {
@@ -33,38 +33,9 @@ enum {
 	GIVEN_MAX = 64 * 1024 * 1024, /* messages on the command line: more than the kernel passes */
 	STOP_MS = 60000,
 	STOP_LOOK_MS = 50,
-	TOP_MS = 1000,
 };
 
 /* --- common --------------------------------------------------------------------------------- */
-
-static int ask(struct session *session, const struct options *options, struct request *request,
-	       bool may_start, struct json_span *ret)
-{
-	struct deadline deadline = deadline_in(options->timeout_ms);
-	struct place place;
-	int r = place_find(&place, options);
-
-	if (r == 0)
-		r = session_ask(session, &place, request, may_start, &deadline, ret);
-	place_done(&place);
-	request_done(request);
-	return r;
-}
-
-/* A command that only asks: the answer is "done". */
-static int ask_and_leave(const struct options *options, struct request *request)
-{
-	struct json_span answer;
-	struct session session;
-	int r;
-
-	session_init(&session, options->words[0]);
-	session.plain = !options->words[0];
-	r = ask(&session, options, request, false, &answer);
-	session_done(&session);
-	return r;
-}
 
 static int give_order(const struct options *options, const char *verb)
 {
@@ -131,144 +102,6 @@ static int fix_files(const struct options *options)
 		}
 	}
 	return 0;
-}
-
-/* --- ls, status ----------------------------------------------------------------------------- */
-
-static int ask_status(struct session *session, const struct options *options, const char *name,
-		      struct json_span *ret)
-{
-	struct request request;
-
-	request_begin(&request, VERB_STATUS);
-	request_text(&request, "name", name);
-	return ask(session, options, &request, false, ret);
-}
-
-static int bad_answer(const char *who)
-{
-	say(who, "the daemon's answer is not understood");
-	return EXIT_PEER;
-}
-
-/* What the daemon says of all connections; SHOW prints it. */
-static int look_at_all(const struct options *options,
-		       void (*show)(const struct options *options, const struct json_span *answer,
-				    const struct json_span *connections))
-{
-	struct json_span answer, connections;
-	struct session session;
-	int r;
-
-	session_init(&session, NULL);
-	r = ask_status(&session, options, NULL, &answer);
-	if (r == 0 && json_find(answer.at, answer.len, "/connections", &connections) <= 0)
-		r = bad_answer(NULL);
-	else if (r == 0)
-		show(options, &answer, &connections);
-	session_done(&session);
-	return r;
-}
-
-static void show_table(const struct options *options, const struct json_span *answer,
-		       const struct json_span *connections)
-{
-	(void)answer;
-	if (options->json)
-		print_json(connections);
-	else
-		print_table(connections);
-}
-
-static int verb_ls(const struct options *options)
-{
-	return look_at_all(options, show_table);
-}
-
-static void show_stats(const struct options *options, const struct json_span *answer,
-		       const struct json_span *connections)
-{
-	if (options->prometheus)
-		stats_print_prometheus(answer);
-	else
-		stats_print(connections);
-}
-
-static int verb_stats(const struct options *options)
-{
-	return look_at_all(options, show_stats);
-}
-
-static void print_all(const struct json_span *answer, const struct json_span *connections)
-{
-	struct json_span connection, daemon;
-	size_t at = 0;
-
-	if (json_find(answer->at, answer->len, "/daemon", &daemon) > 0)
-		print_object(&daemon);
-	while (json_next(connections, &at, NULL, &connection) > 0) {
-		print_json(&(struct json_span){.at = "", .len = 0});
-		print_object(&connection);
-	}
-}
-
-static int verb_status(const struct options *options)
-{
-	const char *name = options->words[0];
-	struct json_span answer, found;
-	struct session session;
-	int r;
-
-	session_init(&session, name);
-	r = ask_status(&session, options, name, &answer);
-	if (r == 0 && json_find(answer.at, answer.len, name ? "/connections/0" : "/connections",
-				&found) <= 0)
-		r = bad_answer(name);
-	else if (r == 0 && options->json)
-		print_json(&found);
-	else if (r == 0 && name)
-		print_object(&found);
-	else if (r == 0)
-		print_all(&answer, &found);
-	session_done(&session);
-	return r;
-}
-
-/* One look; a terminal is taken only when there is something to show. */
-static int look(const struct options *options, struct top *top, bool is_first)
-{
-	struct json_span answer;
-	struct session session;
-	int r;
-
-	session_init(&session, NULL);
-	r = ask_status(&session, options, NULL, &answer);
-	if (r == 0 && is_first)
-		top_begin(top);
-	if (r == 0)
-		top_show(top, &answer);
-	if (r && !is_first) {
-		top_end(top); /* and what was said on the other screen has gone with that */
-		say(NULL, "the daemon does not answer any more");
-	}
-	session_done(&session);
-	return r;
-}
-
-static int verb_top(const struct options *options)
-{
-	int64_t interval_ms = options->interval_ms > 0 ? options->interval_ms : TOP_MS;
-	struct top top;
-	int r = look(options, &top, true);
-
-	for (uint64_t n = 1; r == 0; n++) {
-		if (n == options->count || !top_wait(&top, interval_ms)) {
-			top_end(&top);
-			return 0;
-		}
-		r = look(options, &top, false);
-	}
-	return r;
 }
 
 /* --- open, close ---------------------------------------------------------------------------- */
@@ -413,7 +246,7 @@ static int ask_stream(struct session *session, const struct options *options,
 {
 	int r = ask(session, options, request, may_start, ret);
 
-	return r == 0 && session->stream_fd < 0 ? bad_answer(session->who) : r;
+	return r == 0 && session->stream_fd < 0 ? ask_misunderstood(session->who) : r;
 }
 
 static enum framing framing_of(const struct options *options)
@@ -692,7 +525,7 @@ static int cursor_list(const struct options *options)
 	session_init(&session, options->words[1]);
 	r = ask(&session, options, &request, false, &answer);
 	if (r == 0 && json_find(answer.at, answer.len, "/cursors", &cursors) <= 0)
-		r = bad_answer(options->words[1]);
+		r = ask_misunderstood(options->words[1]);
 	else if (r == 0 && options->json)
 		print_json(&cursors);
 	else if (r == 0)
@@ -844,10 +677,10 @@ static int verb_presets(const struct options *options)
 /* --- the table ------------------------------------------------------------------------------ */
 
 const struct verb verbs[] = {
-	{"ls", FOR_LS, 0, 0, "[--json]", "a table of the connections", verb_ls},
-	{"status", FOR_STATUS, 0, 1, "[NAME] [--json]", "everything about one or all", verb_status},
-	{"stats", FOR_STATS, 0, 0, "[--prometheus]", "what has been counted", verb_stats},
-	{"top", FOR_TOP, 0, 0, "[OPTION]...", "what goes through them, live", verb_top},
+	{"ls", FOR_LS, 0, 0, "[--json]", "a table of the connections", look_ls},
+	{"status", FOR_STATUS, 0, 1, "[NAME] [--json]", "everything about one or all", look_status},
+	{"stats", FOR_STATS, 0, 0, "[--prometheus]", "what has been counted", look_stats},
+	{"top", FOR_TOP, 0, 0, "[OPTION]...", "what goes through them, live", look_top},
 	{"open", FOR_OPEN, 1, 2, "NAME URL [OPTION]...", "make a connection that lives until closed",
 	 verb_open},
 	{"close", FOR_CLOSE, 1, 1, "NAME", "close properly; remove one made with open", verb_close},
