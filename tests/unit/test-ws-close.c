@@ -181,7 +181,7 @@ static void test_we_close(void)
 static void test_close_reason_cut(void)
 {
 	char reason[200];
-	struct frame frame;
+	struct frame frame = {0};
 
 	memset(reason, 'x', sizeof(reason));
 	strcpy(reason + 121, "\xe2\x82\xac and more");
@@ -254,7 +254,7 @@ static void test_close_behind_data(void)
 {
 	static uint8_t large[600000];
 	const struct msg msg = {.kind = MSG_BINARY, .data = large, .len = sizeof(large)};
-	struct frame frame;
+	struct frame frame = {0};
 	size_t got = 0;
 	uint64_t end;
 
@@ -299,7 +299,7 @@ static void test_server_close_stops_data(void)
 {
 	static uint8_t large[600000];
 	const struct msg msg = {.kind = MSG_BINARY, .data = large, .len = sizeof(large)};
-	struct frame frame;
+	struct frame frame = {0};
 	size_t got = 0;
 	uint64_t end;
 
@@ -346,7 +346,7 @@ static void test_failure_while_sending(void)
 {
 	static uint8_t large[600000];
 	const struct msg msg = {.kind = MSG_BINARY, .data = large, .len = sizeof(large)};
-	struct frame frame;
+	struct frame frame = {0};
 	size_t got = 0;
 	uint64_t end;
 
